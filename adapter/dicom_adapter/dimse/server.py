@@ -1,0 +1,101 @@
+"""A DICOM server: a listener and its associations, from the first connection to the last answer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from dicom_adapter.dimse.handlers import Handlers
+from dicom_adapter.dimse.limits import Limits
+from dicom_adapter.dimse.observer import Observer
+from dicom_adapter.dimse.registry import Acceptor, Registry
+from dicom_adapter.dimse.transport import ReceiveBuffer, SocketProtocol
+
+LAST_ANSWERS_SECONDS: Final = 3.0
+"""After the deadline of a drain: how long operations that run may still end, and new ones are answered with A700."""
+
+_BACKLOG: Final = 1024
+
+
+class DimseServer:
+    """An association acceptor (PS3.8 7.1, PS3.7 D) for C-ECHO and C-STORE.
+
+    It always accepts connections and bounds what each may do: `limits`. Everything runs on the event loop that `start` is called on.
+    """
+
+    def __init__(self, *, ae_titles: Sequence[str], handlers: Handlers, limits: Limits, observer: Observer) -> None:
+        if not ae_titles:
+            raise ValueError("a DICOM server needs an AE title")
+        self._registry = Registry(limits)
+        self._acceptor = Acceptor(tuple(ae_titles), handlers, limits, observer, self._registry)
+        self._buffer = ReceiveBuffer()
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._aborted = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, the true one where 0 was asked for."""
+        return self._port
+
+    @property
+    def active(self) -> int:
+        """How many associations are open."""
+        return self._registry.active
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the port is taken, or the address is not ours.
+        """
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: SocketProtocol(self._acceptor, self._buffer), host, port, backlog=_BACKLOG)
+        self._server = server
+        self._port = server.sockets[0].getsockname()[1]
+
+    async def drain(self, *, accept_for: float, deadline: float) -> None:
+        """Stop without taking a running operation down.
+
+        Accepts for another `accept_for` seconds, then closes the listener; associations go on until the loop's clock says `deadline`, those
+        idle between two messages for 2 s are aborted. After the deadline running operations may end within 3 s, new C-STOREs are answered
+        A700 "Shutting down, send again", and what is left is aborted.
+        """
+        loop = asyncio.get_running_loop()
+        await self._wait(self._aborted.is_set, min(loop.time() + accept_for, deadline))
+        self._close_listener()
+        self._registry.draining_since = loop.time()
+        for association in tuple(self._registry.connections):
+            association.drain()
+        await self._wait(self._is_quiet, deadline)
+        self._registry.refusing = True
+        await self._wait(self._is_quiet, loop.time() + LAST_ANSWERS_SECONDS)
+        self.abort()
+        await self.wait_closed()
+
+    def abort(self) -> None:
+        """Close the listener, send an A-ABORT on every association (PS3.8 7.3) and cancel the handlers that run."""
+        self._aborted.set()
+        self._close_listener()
+        for association in tuple(self._registry.connections):
+            association.shut_down()
+
+    async def wait_closed(self) -> None:
+        """Wait until the last connection is closed and the last handler has returned, after `drain` or `abort`."""
+        await self._registry.until(lambda: self._server is None and not self._registry.connections)
+
+    def _is_quiet(self) -> bool:
+        return self._aborted.is_set() or not self._registry.active
+
+    def _close_listener(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._registry.notify()
+
+    async def _wait(self, condition: Callable[[], bool], until: float) -> None:
+        """Wait for `condition`, at most to `until` on the loop's clock."""
+        try:
+            async with asyncio.timeout_at(until):
+                await self._registry.until(condition)
+        except TimeoutError:
+            pass

@@ -1,0 +1,115 @@
+"""Between an asyncio socket and an association: buffers and socket options, nothing of DICOM.
+
+A TLS pump fits here later: it takes the place of `Association` towards the protocol, and that of the transport towards the association.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Final, Protocol, cast
+
+from dicom_adapter.dimse.association import Association
+from dicom_adapter.dimse.registry import Acceptor
+
+RECEIVE_BUFFER_BYTES: Final = 256 * 1024
+WRITE_BUFFER_BYTES: Final = 64 * 1024
+KERNEL_WRITE_BUFFER_BYTES: Final = 256 * 1024
+"""What a peer that never reads can make the kernel hold; left to itself that grows to 4 MiB."""
+
+# L4 balancers forget silent connections after four minutes and more; a peer that lost its power is noticed after 90 s.
+KEEPALIVE_IDLE_SECONDS: Final = 30
+KEEPALIVE_INTERVAL_SECONDS: Final = 10
+KEEPALIVE_PROBES: Final = 6
+
+
+class ReceiveBuffer:
+    """The one receive buffer of a server: an idle association costs none.
+
+    That works because the event loops of Linux (asyncio's selector loop, uvloop) ask for the buffer, fill it and hand it over in one go,
+    and because an association copies what it keeps. Should a loop ever do otherwise, `claim` notices before any byte is mixed up.
+    """
+
+    __slots__ = ("_owner", "_view")
+
+    def __init__(self) -> None:
+        self._view = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
+        self._owner: object = None
+
+    def lend(self, owner: object) -> memoryview:
+        """Return the buffer for the next read of `owner`."""
+        self._owner = owner
+        return self._view
+
+    def claim(self, owner: object, count: int) -> memoryview:
+        """Return the `count` bytes that were read for `owner`."""
+        if self._owner is not owner:
+            raise RuntimeError("the event loop interleaves reads: the shared receive buffer cannot be used with it")
+        return self._view[:count]
+
+
+class SocketProtocol(asyncio.BufferedProtocol):
+    """One connection's side towards asyncio."""
+
+    __slots__ = ("_acceptor", "_association", "_buffer")
+
+    def __init__(self, acceptor: Acceptor, buffer: ReceiveBuffer) -> None:
+        self._acceptor = acceptor
+        self._buffer = buffer
+        self._association: Association | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin an association."""
+        stream = cast(asyncio.Transport, transport)
+        stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        _set_options(stream.get_extra_info("socket"))
+        address, port = _peer_address(stream.get_extra_info("peername"))
+        self._association = Association(self._acceptor, stream, address, port)
+        self._association.start()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the receive buffer for one read."""
+        return self._buffer.lend(self)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on what was read."""
+        if self._association is not None:
+            self._association.receive(self._buffer.claim(self, nbytes))
+
+    def eof_received(self) -> bool:
+        """Close when the peer closes: a DICOM peer that only half-closes has nothing more to hear either."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The peer does not read."""
+        if self._association is not None:
+            self._association.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        if self._association is not None:
+            self._association.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the association."""
+        if self._association is not None:
+            self._association.lost(exc)
+
+
+class _Socket(Protocol):
+    def setsockopt(self, level: int, option: int, value: int) -> None: ...
+
+
+def _set_options(sock: _Socket) -> None:
+    with contextlib.suppress(OSError):  # the peer may be gone already
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_WRITE_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def _peer_address(peername: tuple[str, int] | tuple[str, int, int, int] | None) -> tuple[str, int]:
+    if not peername:  # the peer was gone before we looked
+        return "unknown", 0
+    return peername[0].removeprefix("::ffff:"), peername[1]

@@ -1,0 +1,269 @@
+"""Time, memory and the end of a server: silent peers, slow handlers, drain and abort."""
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+
+from dicom_adapter.dimse import Status, StoreRequest
+from tests.adapter.dimse.serving import Keeper, Serving, eventually, serving
+from tests.support.rawscu import (
+    COMMAND,
+    CT_STORAGE,
+    DATA,
+    EXPLICIT,
+    IMPLICIT,
+    LAST,
+    VERIFICATION,
+    AssociationAborted,
+    AssociationRejected,
+    ConnectionClosed,
+    RawScu,
+    associate_rq,
+    context,
+    echo_rq,
+    pdata,
+    pdv,
+    store_rq,
+)
+
+REQUEST = associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT), context(3, VERIFICATION, IMPLICIT)])
+
+
+def connected(server: Serving) -> RawScu:
+    return RawScu("127.0.0.1", server.port).associated(REQUEST)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass where time is what is tested."""
+    until = time.monotonic() + seconds
+    eventually(lambda: time.monotonic() > until)
+
+
+def aborted(scu: RawScu) -> tuple[int, int]:
+    with pytest.raises(AssociationAborted) as caught:
+        scu.expect(4)
+    return caught.value.pair
+
+
+def test_a_peer_that_stalls_inside_a_data_set_is_aborted() -> None:
+    with serving(Keeper(), dimse_timeout=0.3) as server, connected(server) as scu:
+        scu.send(pdata(pdv(1, COMMAND | LAST, store_rq(CT_STORAGE, "1.2"))) + pdata(pdv(1, DATA, b"abcd")))
+        began = time.monotonic()
+        assert aborted(scu) == (2, 0)
+        assert 0.25 < time.monotonic() - began < 2
+        scu.close()
+        summary = server.recorder.end()
+        assert summary.outcome == "aborted"
+        assert summary.reason == "no data for 0.3 s inside C-STORE; nothing of it was stored (spec.limits.dimseTimeoutSeconds)"
+
+
+@pytest.mark.parametrize("begun", [b"\x04", pdata(pdv(1, COMMAND, b"ab")), pdata(pdv(1, COMMAND, b"ab"))[:-1]])
+def test_a_peer_that_stalls_inside_anything_else_is_aborted(begun: bytes) -> None:
+    with serving(Keeper(), dimse_timeout=0.2) as server, connected(server) as scu:
+        scu.send(begun)
+        assert aborted(scu) == (2, 0)
+        scu.close()
+        assert server.recorder.end().reason == "no data for 0.2 s inside a message (spec.limits.dimseTimeoutSeconds)"
+
+
+def test_an_idle_association_is_aborted_and_traffic_keeps_it_alive() -> None:
+    with serving(Keeper(), idle_timeout=1.0, dimse_timeout=0.2) as server, connected(server) as scu:
+        for _ in range(3):
+            pause(0.4)
+            scu.send_message(3, echo_rq())
+            assert scu.response().status == 0
+        assert aborted(scu) == (2, 0)
+        scu.close()
+        assert server.recorder.end().reason == "idle for 1 s (spec.limits.idleTimeoutSeconds)"
+
+
+def test_a_handler_may_take_longer_than_every_timeout() -> None:
+    async def store(request: StoreRequest) -> Status:
+        async for _ in request.body:
+            pass
+        await asyncio.sleep(0.6)
+        return Status(0)
+
+    with serving(store, idle_timeout=0.2, dimse_timeout=0.2, association_timeout=0.2) as server, connected(server) as scu:
+        scu.send_message(1, store_rq(CT_STORAGE, "1.2"), b"abcd")
+        assert scu.response().status == 0
+
+
+def test_connections_that_ask_for_nothing_end_with_the_association_timer() -> None:
+    with serving(Keeper(), association_timeout=0.3) as server:
+        silent = RawScu("127.0.0.1", server.port)
+        slow = RawScu("127.0.0.1", server.port)
+        began = time.monotonic()
+        slow.send(REQUEST[:50])
+        for scu in (silent, slow):
+            assert scu.closed_silently()
+            scu.close()
+        assert 0.25 < time.monotonic() - began < 2
+        assert server.recorder.foreign == ["127.0.0.1"] * 2
+
+
+def test_a_peer_that_does_not_close_after_its_release_is_closed() -> None:
+    with serving(Keeper(), association_timeout=0.2) as server, connected(server) as scu:
+        scu.release()
+        with pytest.raises(ConnectionClosed):
+            scu.receive()
+        assert server.recorder.end().outcome == "released"
+
+
+def test_a_peer_that_reads_nothing_is_dropped() -> None:
+    with serving(Keeper(), dimse_timeout=2.0) as server:
+        scu = RawScu("127.0.0.1", server.port)
+        scu.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        scu.associate(REQUEST)
+        scu.socket.settimeout(0.2)
+        echoes = b"".join(pdata(pdv(3, COMMAND | LAST, echo_rq(number))) for number in range(2000))
+        sent = 0
+        while not server.recorder.ended:
+            try:
+                sent += scu.socket.send(echoes[sent % len(echoes) :])
+            except TimeoutError:
+                pass
+            except OSError:
+                break
+        summary = server.recorder.end()
+        assert summary.outcome == "aborted"
+        assert summary.reason == "it left our answers unread for 2 s (spec.limits.dimseTimeoutSeconds)"
+        scu.close()
+
+
+def test_a_slow_handler_holds_its_peer_back_and_nothing_is_lost() -> None:
+    gate: list[asyncio.Event] = []
+    size, total = 40_000, 40_000_000
+
+    async def store(request: StoreRequest) -> Status:
+        gate.append(asyncio.Event())
+        await gate[0].wait()
+        received = 0
+        async for chunk in request.body:
+            received += len(chunk)
+        return Status(0 if received == total else 0xC000)
+
+    with serving(store, receive_window_bytes=1 << 20, dimse_timeout=0.3) as server, connected(server) as scu:
+        pdus = b"".join(pdata(pdv(1, DATA | (LAST if end == total else 0), bytes(size))) for end in range(size, total + 1, size))
+        sender = threading.Thread(target=scu.send_message, args=(1, store_rq(CT_STORAGE, "1.2")))
+        sender.start()
+        sender.join()
+        eventually(lambda: gate)
+        sender = threading.Thread(target=scu.send, args=(pdus,))
+        sender.start()
+        # Held back longer than the DIMSE timeout, which is not the peer's fault: it is not aborted.
+        eventually(lambda: server.recorder.bytes > 1 << 20)
+        held = server.recorder.bytes
+        pause(0.8)
+        assert held == server.recorder.bytes < (1 << 20) + (1 << 19)
+        server.loop.call_soon_threadsafe(lambda: gate[0].set())
+        sender.join()
+        assert scu.response().status == 0
+
+
+def test_a_drain_lets_operations_end_and_takes_no_new_associations() -> None:
+    gate: list[asyncio.Event] = []
+
+    async def store(request: StoreRequest) -> Status:
+        gate.append(asyncio.Event())
+        async for _ in request.body:
+            pass
+        await gate[-1].wait()
+        return Status(0)
+
+    with serving(store) as server, connected(server) as busy, connected(server) as idle, RawScu("127.0.0.1", server.port) as late:
+        busy.send_message(1, store_rq(CT_STORAGE, "1.2"), b"abcd")
+        eventually(lambda: gate)
+        began = server.loop.time()
+        draining = server.start(server.server.drain(accept_for=0.3, deadline=began + 15))
+        with connected(server) as welcome:
+            welcome.release()
+        eventually(lambda: server.loop.time() > began + 0.3 and _refuses(server.port))
+        with pytest.raises(AssociationRejected) as caught:
+            late.associate(REQUEST)
+        assert caught.value.triple == (2, 3, 1)
+        assert aborted(idle) == (0, 0)
+        assert 2 < server.loop.time() - began < 4
+        idle.close()
+        eventually(lambda: "idle while shutting down" in [summary.reason for summary in server.recorder.ended])
+        # the busy one is not touched, not even past the two seconds
+        server.loop.call_soon_threadsafe(lambda: gate[0].set())
+        assert busy.response().status == 0
+        busy.send_message(3, echo_rq())
+        assert busy.response().status == 0
+        busy.release()
+        busy.close()
+        late.close()
+        assert draining.result(10) is None
+        assert server.loop.time() - began < 8
+
+
+def _refuses(port: int) -> bool:
+    try:
+        RawScu("127.0.0.1", port).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_after_the_deadline_of_a_drain_new_images_are_turned_away() -> None:
+    gate: list[asyncio.Event] = []
+
+    async def store(request: StoreRequest) -> Status:
+        gate.append(asyncio.Event())
+        async for _ in request.body:
+            pass
+        await gate[-1].wait()
+        return Status(0)
+
+    with serving(store) as server, connected(server) as scu:
+        scu.send_message(1, store_rq(CT_STORAGE, "1.2"), b"abcd")
+        eventually(lambda: gate)
+        draining = server.start(server.server.drain(accept_for=0, deadline=server.loop.time() + 0.1))
+        eventually(lambda: server.server._registry.refusing)
+        server.loop.call_soon_threadsafe(lambda: gate[0].set())
+        assert scu.response().status == 0
+        scu.send_message(1, store_rq(CT_STORAGE, "1.3", 2), b"abcd")
+        response = scu.response()
+        assert (response.status, response.comment) == (0xA700, "Shutting down, send again")
+        turned_away = time.monotonic()
+        assert aborted(scu) == (0, 0)
+        assert time.monotonic() - turned_away < 1, "at once, not with the end of the drain"
+        scu.close()
+        draining.result(10)
+        assert server.recorder.end().operations == {("C-STORE", 0): 1, ("C-STORE", 0xA700): 1}
+
+
+def test_a_drain_ends_though_a_handler_does_not() -> None:
+    async def store(request: StoreRequest) -> Status:
+        await asyncio.Event().wait()
+        return Status(0)
+
+    with serving(store) as server, connected(server) as scu:
+        scu.send_message(1, store_rq(CT_STORAGE, "1.2"), b"abcd")
+        eventually(lambda: server.recorder.bytes == len(scu.sent))
+        began = time.monotonic()
+        draining = server.start(server.server.drain(accept_for=0, deadline=server.loop.time()))
+        assert aborted(scu) == (0, 0)
+        draining.result(10)
+        assert time.monotonic() - began < 6
+
+
+def test_an_abort_during_a_drain_ends_both_at_once() -> None:
+    with serving(Keeper()) as server, connected(server) as scu, RawScu("127.0.0.1", server.port) as silent:
+        draining = server.start(server.server.drain(accept_for=60, deadline=server.loop.time() + 60))
+        server.abort()
+        assert aborted(scu) == (0, 0)
+        assert silent.closed_silently()
+        draining.result(5)
+        assert server.recorder.end().outcome == "aborted"
+        assert server.recorder.end().reason == "shutting down"
+        assert not server.recorder.foreign
+
+
+def test_the_port_can_be_taken_only_once() -> None:
+    with serving(Keeper()) as server, pytest.raises(OSError, match="address already in use"), serving(Keeper()) as other:
+        other.call(other.server.start("127.0.0.1", server.port))

@@ -1,0 +1,230 @@
+"""Negotiation: which contexts are taken, and that our reading of A-ASSOCIATE agrees with pynetdicom's."""
+
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+
+from dicom_adapter.dimse.associate import AssociateRequest, RoleProposal, UserIdentity, decode_associate_request
+from dicom_adapter.dimse.negotiation import (
+    ContextResult,
+    abstract_syntax_name,
+    encode_acceptance,
+    encode_rejection,
+    negotiate,
+    screen,
+    serves,
+)
+from dicom_adapter.dimse.observer import Rejection
+from dicom_adapter.dimse.pdu import ProtocolViolation
+from tests.support.rawscu import CT_STORAGE, EXPLICIT, IMPLICIT, VERIFICATION, associate_rq, context, item
+
+JPEG = "1.2.840.10008.1.2.4.50"
+WORKLIST = "1.2.840.10008.5.1.4.31"
+
+
+def request(*contexts: bytes, user_items: bytes = b"", **values: object) -> AssociateRequest:
+    return decode_associate_request(associate_rq("GATE", "CT1", contexts, user_items=user_items, **values)[6:])  # type: ignore[arg-type]
+
+
+def role(uid: str, scu: int, scp: int) -> bytes:
+    return item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes((scu, scp)))
+
+
+def identity(kind: int, response: int) -> bytes:
+    return item(0x58, bytes((kind, response)) + b"\0\4name\0\4pass")
+
+
+@pytest.mark.parametrize(
+    "uid",
+    [
+        VERIFICATION,
+        CT_STORAGE,
+        "1.2.840.10008.5.1.4.1.1.3",  # retired: Ultrasound Multi-frame
+        "1.2.840.10008.5.1.4.38.1",  # Hanging Protocol Storage
+        "1.2.840.10008.5.1.4.1.1.9999",  # newer than every table
+        "1.3.12.2.1107.5.9.1",  # private: CSA non-image
+        "1.2.826.0.1.3680043.2.1",
+    ],
+)
+def test_verification_and_every_storage_class_are_served(uid: str) -> None:
+    assert serves(uid, storage=True)
+    assert serves(uid, storage=False) == (uid == VERIFICATION)
+
+
+@pytest.mark.parametrize(
+    ("uid", "name"),
+    [
+        (WORKLIST, "Modality Worklist - FIND"),
+        ("1.2.840.10008.3.1.2.3.3", "Modality Performed Procedure Step"),
+        ("1.2.840.10008.5.1.4.1.2.2.1", "Study Root Query/Retrieve - FIND"),
+        ("1.2.840.10008.5.1.4.1.2.1.2", "Patient Root Query/Retrieve - MOVE"),
+        ("1.2.840.10008.5.1.4.1.2.2.3", "Study Root Query/Retrieve - GET"),
+        ("1.2.840.10008.1.20.1", "Storage Commitment Push Model"),
+        ("1.2.840.10008.5.1.1.9", "Basic Grayscale Print Management Meta"),
+        ("1.2.840.10008.1.3.10", "Media Storage Directory Storage"),
+        ("1.2.840.10008.1.2", "Implicit VR Little Endian"),
+        ("", ""),
+        ("1.2.?", "1.2.?"),
+        ("1." * 40 + "1", "1." * 40 + "1"),
+    ],
+)
+def test_everything_else_is_refused_by_name(uid: str, name: str) -> None:
+    assert not serves(uid, storage=True)
+    assert abstract_syntax_name(uid) == name
+
+
+def test_the_senders_first_transfer_syntax_is_taken_known_or_not() -> None:
+    agreement = negotiate(
+        request(
+            context(1, CT_STORAGE, JPEG, IMPLICIT),
+            context(3, CT_STORAGE, "1.2.3.4.5", EXPLICIT),
+            context(5, WORKLIST, EXPLICIT),
+            context(7, VERIFICATION, "not a uid"),
+            context(9, CT_STORAGE, "nor this", EXPLICIT),
+        ),
+        serves_storage=True,
+    )
+    assert agreement.contexts == (
+        ContextResult(1, CT_STORAGE, 0, JPEG),
+        ContextResult(3, CT_STORAGE, 0, "1.2.3.4.5"),
+        ContextResult(5, WORKLIST, 3),
+        ContextResult(7, VERIFICATION, 4),
+        ContextResult(9, CT_STORAGE, 0, EXPLICIT),
+    )
+    assert set(agreement.accepted()) == {1, 3, 9}
+
+
+def test_only_the_scu_role_is_left_to_a_requestor() -> None:
+    agreement = negotiate(
+        request(
+            context(1, CT_STORAGE, EXPLICIT),
+            context(3, "1.2.3", EXPLICIT),
+            context(5, WORKLIST, EXPLICIT),
+            user_items=role(CT_STORAGE, 1, 1) + role("1.2.3", 0, 1) + role(WORKLIST, 1, 0),
+        ),
+        serves_storage=True,
+    )
+    assert [result.result for result in agreement.contexts] == [0, 1, 3]
+    assert agreement.roles == {CT_STORAGE: RoleProposal(scu=True, scp=False)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "confirmed"), [(1, 1, True), (2, 1, True), (2, 0, False), (3, 1, False), (4, 1, False), (5, 1, False)]
+)
+def test_a_user_identity_is_confirmed_only_when_asked_and_when_that_means_nothing_more(kind: int, asked: int, confirmed: bool) -> None:
+    proposed = request(context(1, VERIFICATION, EXPLICIT), user_items=identity(kind, asked))
+    assert proposed.user_identity == UserIdentity(kind, bool(asked))
+    acceptance = encode_acceptance(proposed, negotiate(proposed, serves_storage=True), 16384)
+    assert (item(0x59, b"\0\0") in acceptance) == confirmed
+
+
+def test_asynchronous_operations_are_limited_to_one_when_proposed() -> None:
+    proposed = request(context(1, VERIFICATION, EXPLICIT), user_items=item(0x53, b"\0\0\0\x08"))
+    assert proposed.asynchronous_operations == (0, 8)
+    assert item(0x53, b"\0\1\0\1") in encode_acceptance(proposed, negotiate(proposed, serves_storage=True), 16384)
+
+
+def test_pynetdicom_reads_our_answers() -> None:
+    proposed = request(
+        context(1, CT_STORAGE, JPEG),
+        context(3, WORKLIST, EXPLICIT),
+        user_items=role(CT_STORAGE, 1, 1) + item(0x53, b"\0\2\0\2") + identity(1, 1),
+    )
+    pdu = A_ASSOCIATE_AC()
+    pdu.decode(encode_acceptance(proposed, negotiate(proposed, serves_storage=True), 28672))
+    assert [(cx.context_id, cx.result, str(cx.transfer_syntax)) for cx in pdu.presentation_context] == [(1, 0, JPEG), (3, 3, IMPLICIT)]
+    user: Any = pdu.user_information
+    assert user.maximum_length == 28672
+    assert user.async_ops_window.max_operations_invoked == 1
+    assert user.user_identity.server_response == b""
+    assert {str(uid): (item.scu_role, item.scp_role) for uid, item in user.role_selection.items()} == {CT_STORAGE: (1, 0)}
+    rejection = A_ASSOCIATE_RJ()
+    rejection.decode(encode_rejection(Rejection(2, 3, 1, "")))
+    assert (rejection.result, rejection.source, rejection.reason_diagnostic) == (2, 3, 1)
+
+
+UIDS = st.lists(st.integers(1, 99999), min_size=1, max_size=9).map(lambda parts: "1." + ".".join(map(str, parts)))
+TITLES = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ", min_size=1, max_size=16).filter(str.strip)
+
+
+@given(TITLES, TITLES, st.lists(st.tuples(UIDS, st.lists(UIDS, min_size=1, max_size=4)), min_size=1, max_size=20), st.integers(0, 1 << 20))
+def test_our_reading_is_that_of_pynetdicom(called: str, calling: str, contexts: list[tuple[str, list[str]]], maximum: int) -> None:
+    encoded = associate_rq(
+        called,
+        calling,
+        [context(2 * number + 1, abstract, *transfer) for number, (abstract, transfer) in enumerate(contexts)],
+        maximum_length=maximum,
+        user_items=role("1.2.3", 1, 0) + identity(2, 1) + item(0x53, b"\0\5\0\6") + item(0x55, b"VERSION"),
+    )
+    ours = decode_associate_request(encoded[6:])
+    theirs = A_ASSOCIATE_RQ()
+    theirs.decode(encoded)
+    assert (ours.called_ae_title, ours.calling_ae_title) == (theirs.called_ae_title, theirs.calling_ae_title)
+    assert [(c.context_id, c.abstract_syntax, list(c.transfer_syntaxes)) for c in ours.contexts] == [
+        (c.context_id, str(c.abstract_syntax), [str(syntax) for syntax in c.transfer_syntax]) for c in theirs.presentation_context
+    ]
+    user: Any = theirs.user_information
+    assert ours.application_context_name == theirs.application_context_name
+    assert ours.maximum_length == user.maximum_length
+    assert ours.implementation_class_uid == user.implementation_class_uid
+    assert ours.implementation_version_name == user.implementation_version_name
+    assert ours.asynchronous_operations == (user.async_ops_window.max_operations_invoked, user.async_ops_window.max_operations_performed)
+    assert ours.roles == {"1.2.3": RoleProposal(scu=True, scp=False)}
+
+
+BROKEN = {
+    "no context": associate_rq("GATE", "CT1", []),
+    "an even ID": associate_rq("GATE", "CT1", [context(2, CT_STORAGE, EXPLICIT)]),
+    "an ID twice": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)] * 2),
+    "no transfer syntax": associate_rq("GATE", "CT1", [context(1, CT_STORAGE)]),
+    "no abstract syntax": associate_rq("GATE", "CT1", [item(0x20, b"\1\0\0\0" + item(0x40, EXPLICIT.encode()))]),
+    "an empty context": associate_rq("GATE", "CT1", [item(0x20, b"")]),
+    "a second user information": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT), item(0x50, b"")]),
+    "a short maximum length": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x51, b"\0\0")),
+    "a role past its item": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x54, b"\0\xff1.2")),
+    "a role of one byte": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x54, b"\0\0011\1")),
+    "an identity cut short": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x58, b"\1\1\0\4na")),
+    "an empty identity": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x58, b"\1")),
+    "an empty extended negotiation": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x56, b"\0")),
+    "half an item header": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=b"\x55\0"),
+    "fixed fields cut short": bytes(60),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_structure_is_a_violation(broken: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        decode_associate_request(broken[6:])
+
+
+def test_unknown_items_are_skipped() -> None:
+    proposed = request(
+        context(1, CT_STORAGE, EXPLICIT),
+        item(0x99, b"?"),
+        user_items=item(0x99, b"??") + item(0x56, b"\0\3" + b"1.2\1") + item(0x57, b"\0\0"),
+    )
+    assert len(proposed.contexts) == 1
+
+
+def test_of_another_protocol_version_only_the_fixed_fields_are_read() -> None:
+    body = bytearray(associate_rq("GATE", "CT1", [], version=2)[6:74])
+    proposed = decode_associate_request(bytes(body) + b"\xff\xff\xff")
+    rejection = screen(proposed, ["GATE"])
+    assert rejection is not None
+    assert (rejection.result, rejection.source, rejection.reason) == (1, 2, 2)
+    assert rejection.message == "it speaks version 0x0002 of the upper layer protocol, we speak 0x0001"
+
+
+def test_of_several_protocol_versions_only_ours_counts() -> None:
+    assert screen(request(context(1, CT_STORAGE, EXPLICIT), version=3), ["GATE"]) is None
+
+
+def test_text_of_a_peer_comes_out_printable() -> None:
+    proposed = request(context(1, CT_STORAGE, EXPLICIT))
+    body = associate_rq("GATE", "CT1\r\n\\\xe9", [context(1, CT_STORAGE, EXPLICIT)])[6:]
+    assert decode_associate_request(body).calling_ae_title == "CT1????"
+    assert proposed.calling_ae_title == "CT1"
