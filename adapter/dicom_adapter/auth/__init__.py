@@ -1,0 +1,1 @@
+"""Credentials for the store: Google tokens, bearer tokens, user and password."""

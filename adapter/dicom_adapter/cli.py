@@ -1,0 +1,171 @@
+"""The command `dicom-adapter`.
+
+Exit status: 0 after a drain, 1 when it cannot run here (one line), 2 when flags or document are wrong (a line per error).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as replaced
+from pathlib import Path
+from typing import TextIO
+
+from dicom_adapter import __version__, document, flags, google_flags, logs
+from dicom_adapter.config import Config, ConfigError, ConfigErrors
+from dicom_adapter.environment import CannotRun, Environment
+from dicom_adapter.node import Node, Surroundings
+from dicom_adapter.reader import did_you_mean
+
+_CANNOT_RUN, _WRONG = 1, 2
+_MAXIMUM_DOCUMENT = 1 << 20
+_COMMANDS = ("import",)
+
+USAGE = """\
+usage: dicom-adapter COMMAND [FLAG...]
+
+A DICOM node whose storage is a DICOMweb service.
+
+  import       receive images (C-STORE) and store them (STOW-RS); what runs when the first argument is a flag
+
+  --help       this text; dicom-adapter import --help lists the flags
+  --version    the version
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A checked command line."""
+
+    config: Config
+    surroundings: Surroundings
+    style: logs.Format
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr))
+
+
+def main(
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    out: TextIO,
+    err: TextIO,
+    *,
+    google_hosts: Sequence[str] = document.GOOGLE_HOSTS,
+) -> int:
+    """Runs one command; returns the exit status. Google tokens go to `google_hosts` only, whatever the configuration says."""
+    first = arguments[0] if arguments else "--help"
+    if first in ("--help", "-h", "help"):
+        out.write(USAGE)
+        return 0
+    if first == "--version":
+        out.write(f"dicom-adapter {__version__}\n")
+        return 0
+    if first.startswith("--"):
+        return _import(arguments, variables, out, err, google_hosts)
+    if first != "import":
+        err.write(f"{first}: is not a command{did_you_mean(first, _COMMANDS) or '; write import, or see --help'}\n")
+        return _WRONG
+    return _import(arguments[1:], variables, out, err, google_hosts)
+
+
+def _import(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
+    scanned = flags.scan(arguments)
+    if scanned.help:
+        out.write(flags.usage())
+        return 0
+    environment = Environment.read(variables)
+    try:
+        plan = _plan(scanned, environment, google_hosts)
+    except ConfigErrors as errors:
+        err.write(f"{errors}\n")
+        return _WRONG
+    log = logs.configure(err, plan.style, plan.config.log_level)
+    warnings.simplefilter("ignore")  # pydicom's quote values
+    try:
+        environment.check(plan.config)
+        _allow_open_files()
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(plan, log))
+    except CannotRun as error:
+        err.write(f"{error}\n")
+        return _CANNOT_RUN
+
+
+def _allow_open_files() -> None:
+    """As many as we may have: an association takes two, and beyond the limit new connections would wait without a word.
+
+    systemd and shells leave the soft limit at 1024 for programs that use select(); we use none.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(plan: _Plan, log: logs.EventLog) -> int:
+    gc.freeze()  # what the imports made stays for good: the collector need not look at it again
+    return await Node(plan.config, plan.surroundings, log).run()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequence[str]) -> _Plan:
+    """Everything that is wrong with flags and document in one go."""
+    errors, values = scanned.errors, scanned.values
+    overrides = google_flags.overrides(values, errors)
+    http_port = google_flags.port_number("--http_port", values.get("--http_port", "8080"), errors)
+    style = values.get("--log_format", "json")
+    if style not in ("json", "text"):
+        errors.append(ConfigError("--log_format", f"'{style[:20]}' is not known; write json or text"))
+    text = _read(values["--config"], errors) if "--config" in values else None
+    file_given = "--config" in values or any(error.path == "--config" for error in errors)
+    aliases = {path: flag for path, flag in google_flags.ALIASES.items() if not file_given or path in overrides}
+    config: Config | None = None
+    if text is not None or not file_given:
+        try:
+            config = document.load(text, overrides, aliases=aliases, google_hosts=google_hosts)
+        except ConfigErrors as found:
+            errors.extend(found.errors)
+    if errors or config is None:
+        raise ConfigErrors(errors)
+    config = replaced(config, namespace=config.namespace or environment.pod_namespace)
+    surroundings = Surroundings(
+        mounts=Path(values.get("--mounts_directory") or "/etc/dicom-adapter"),
+        http_host=values.get("--http_host", ""),
+        http_port=http_port or 0,
+        port_flag="--dimse_port" if "spec.port" in overrides or not file_given else "spec.port",
+    )
+    return _Plan(config, surroundings, "json" if style == "json" else "text")
+
+
+def _read(name: str, errors: list[ConfigError]) -> str | None:
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(_MAXIMUM_DOCUMENT + 1)
+        if len(content) > _MAXIMUM_DOCUMENT:
+            raise ValueError("larger than 1 MiB")
+        return content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        why = (
+            (error.strerror or "no access")
+            if isinstance(error, OSError)
+            else "not UTF-8 text"
+            if isinstance(error, UnicodeDecodeError)
+            else str(error)
+        )
+        errors.append(ConfigError("--config", f"cannot read '{name}' ({why}); name a readable DicomAdapter document"))
+        return None

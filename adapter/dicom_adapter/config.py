@@ -1,0 +1,113 @@
+"""The configuration: the part of a DicomAdapter's `spec` that the adapter reads, as frozen dataclasses.
+
+`document.py` builds it from a document and flags; nothing after that sees an unchecked value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
+API_VERSION = "dicomadapter.io/v1alpha1"
+KIND = "DicomAdapter"
+
+
+class ConfigError(Exception):
+    """One thing wrong in the configuration: where, and a sentence that says what to write instead."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.message = message
+
+
+class ConfigErrors(Exception):
+    """Everything wrong in one configuration, in the order of the document."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
+
+
+class LogLevel(StrEnum):
+    """`spec.logLevel`."""
+
+    DEBUG = "Debug"
+    INFO = "Info"
+    WARNING = "Warning"
+    ERROR = "Error"
+
+
+class CredentialKind(StrEnum):
+    """Which of the alternatives of `spec.credentials` is in force."""
+
+    GOOGLE_DEFAULT = "googleApplicationDefault"
+    GOOGLE_KEY = "googleKeySecret"
+    BEARER = "bearerTokenSecret"
+    BASIC = "basicAuthSecret"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """A key in a Secret or ConfigMap that is mounted into the pod."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DicomStore:
+    """`spec.dicomStore`: the DICOMweb base URL, and the Healthcare path when it is a store of Google's."""
+
+    url: str
+    healthcare_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """`spec.credentials`. Of basicAuthSecret only the name counts: its keys are username and password."""
+
+    kind: CredentialKind = CredentialKind.NONE
+    secret: ObjectKey | None = None
+    scopes: tuple[str, ...] = (HEALTHCARE_SCOPE,)
+    ca_bundle: ObjectKey | None = None
+    allow_insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """`spec.delivery`."""
+
+    timeout_seconds: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`spec.limits`."""
+
+    max_associations: int = 100
+    max_associations_per_peer: int = 32
+    max_pdu_bytes: int = 131072
+    association_timeout_seconds: int = 30
+    dimse_timeout_seconds: int = 60
+    idle_timeout_seconds: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A checked configuration."""
+
+    ae_title: str
+    store: DicomStore
+    accepted_ae_titles: tuple[str, ...] = ()
+    port: int = 11112
+    credentials: Credentials = Credentials()
+    delivery: Delivery = Delivery()
+    limits: Limits = Limits()
+    drain_seconds: int = 10
+    termination_grace_period_seconds: int = 120
+    log_level: LogLevel = LogLevel.INFO
+    name: str = ""
+    namespace: str = ""

@@ -1,0 +1,1 @@
+"""From a received instance to the store's verdict on it."""

@@ -1,0 +1,98 @@
+"""From what the probe met to the reason and the sentence that /status, the condition and the log show: what is wrong and what to do.
+
+https://cloud.google.com/healthcare-api/docs/how-tos/dicomweb has the permissions and roles.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dicom_adapter.config import Config, CredentialKind, Credentials
+from dicom_adapter.dicomweb.answers import Problem, is_web_page, problem
+from dicom_adapter.dicomweb.client import Answer
+from dicom_adapter.dicomweb.errors import UNKNOWN_CA, Obstacle, StoreUnreachable
+from dicom_adapter.state import StoreReason, StoreState
+
+REACHABLE = StoreState(StoreReason.REACHABLE, "the store answers")
+_PERMISSION = re.compile(r"healthcare\.[A-Za-z]+\.[A-Za-z]+")
+_MESSAGE_LENGTH = 300
+_NO_BASE_URL = "is it the base URL of a DICOMweb service? correct spec.dicomStore"
+_NOT_ACCEPTED = "are not accepted; renew them, no restart is needed"
+
+
+def of_answer(answer: Answer, config: Config, identity: str) -> StoreState:
+    """What the answer to a search means."""
+    status, told = answer.status, problem(answer)
+    says = f"the store answers {status} {told.status}"
+    if status < 300 and is_web_page(answer):
+        return StoreState(StoreReason.NOT_FOUND, f"the store answers {status} with a web page: {_NO_BASE_URL}")
+    if status < 300:
+        return REACHABLE
+    if status == 401:
+        return StoreState(StoreReason.UNAUTHORIZED, f"{says}: {_unauthenticated(config.credentials)}")
+    if status == 403:
+        return StoreState(StoreReason.UNAUTHORIZED, f"{says}: {_forbidden(told, identity)}")
+    if status == 404:
+        path = config.store.healthcare_path
+        return StoreState(
+            StoreReason.NOT_FOUND, f"{says}: " + (f"create {path} or correct spec.dicomStore" if path else "correct spec.dicomStore")
+        )
+    if 300 <= status < 400:
+        return StoreState(StoreReason.NOT_FOUND, f"{says}, a redirect: correct spec.dicomStore")
+    if status in (405, 410, 421):
+        return StoreState(StoreReason.NOT_FOUND, f"{says}: {_NO_BASE_URL}")
+    if status == 429:
+        return StoreState(StoreReason.THROTTLED, f"the store asks to slow down (429 {told.status}): raise its quota")
+    if status >= 500 and status != 501:
+        return StoreState(StoreReason.UNREACHABLE, f"{says}: senders get A700 and keep their images")
+    return StoreState(StoreReason.REACHABLE, f"{says} to a search, so it is there; whether it stores is not known")
+
+
+def _unauthenticated(credentials: Credentials) -> str:
+    secret = credentials.secret
+    match credentials.kind:
+        case CredentialKind.NONE:
+            return "it wants credentials; name them in spec.credentials"
+        case CredentialKind.GOOGLE_DEFAULT:
+            return "the pod's own Google credentials are not accepted; check its workload identity"
+        case CredentialKind.BASIC if secret:
+            return f"the credentials in Secret '{secret.name}', keys 'username' and 'password', {_NOT_ACCEPTED}"
+        case _ if secret:
+            return f"the credentials in Secret '{secret.name}', key '{secret.key}', {_NOT_ACCEPTED}"
+    return "the credentials are not accepted"
+
+
+def _forbidden(told: Problem, identity: str) -> str:
+    permission = _PERMISSION.search(told.message)
+    who = f"'{identity}'" if identity else "the adapter's account"
+    if permission and told.status == "PERMISSION_DENIED":
+        return f"{who} may not {permission.group()}; grant it roles/healthcare.dicomEditor on the dataset"
+    return told.message[:_MESSAGE_LENGTH] or f"{who} has no access to it"
+
+
+def of_failure(error: StoreUnreachable) -> StoreState:
+    """What no answer means."""
+    return StoreState(StoreReason.UNREACHABLE, _failure(error))
+
+
+def _failure(error: StoreUnreachable) -> str:
+    endpoint = error.endpoint
+    where = f"{endpoint} ({endpoint.host})" if endpoint.address and endpoint.address != endpoint.host else str(endpoint)
+    match error.obstacle:
+        case Obstacle.DNS:
+            return f"'{endpoint.host}' cannot be resolved in the pod (NXDOMAIN): check spec.dicomStore and the cluster's DNS"
+        case Obstacle.REFUSED:
+            return f"{where} refuses connections"
+        case Obstacle.SILENT:
+            return f"{where} gives no answer: is a firewall or NetworkPolicy in the way?"
+        case Obstacle.TLS if error.detail == UNKNOWN_CA:
+            return (
+                f"the certificate of {endpoint.host} is signed by an unknown CA: "
+                "put that CA into a ConfigMap and name it in spec.credentials.caBundle"
+            )
+        case Obstacle.TLS:
+            return f"TLS with {endpoint.host} fails: {error.detail}"
+        case Obstacle.LOST:
+            return f"{where} closes the connection without an answer"
+        case _:
+            return f"{where} cannot be reached: {error.detail}"

@@ -1,0 +1,49 @@
+"""What the adapter takes from its environment: read in one place, passed on as a value."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_adapter import messages
+from dicom_adapter.config import Config, CredentialKind
+
+TEMPORARY_DIRECTORY = "/tmp"  # noqa: S108 -- the writable emptyDir of the pod; what is made there is unlinked at once
+
+
+class CannotRun(Exception):
+    """The configuration is right, but this machine cannot run it: exit status 1 and this one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The variables that count, under their own names."""
+
+    pod_namespace: str = ""
+    google_application_credentials: str = ""
+    temporary_directory: str = TEMPORARY_DIRECTORY
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> Environment:
+        """From os.environ."""
+        return cls(
+            pod_namespace=variables.get("POD_NAMESPACE", ""),
+            google_application_credentials=variables.get("GOOGLE_APPLICATION_CREDENTIALS", ""),
+            temporary_directory=variables.get("TMPDIR", "") or TEMPORARY_DIRECTORY,
+        )
+
+    def check(self, config: Config) -> None:
+        """Raises CannotRun for what would fail only at the first image."""
+        try:
+            with tempfile.TemporaryFile(dir=self.temporary_directory) as file:
+                file.write(b"\0")
+        except OSError as error:
+            raise CannotRun(messages.cannot_write_temporary(self.temporary_directory, error.strerror or "no access")) from error
+        path = self.google_application_credentials
+        if path and config.credentials.kind is CredentialKind.GOOGLE_DEFAULT:
+            try:
+                Path(path).read_bytes()
+            except OSError as error:
+                raise CannotRun(messages.cannot_read_key_file(path, error.strerror or "no access")) from error

@@ -1,0 +1,109 @@
+"""The flags of `dicom-adapter import`: a table, a scanner that reports every error at once, and the help text from the same table."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dicom_adapter.config import ConfigError
+from dicom_adapter.google_flags import GOOGLE_FLAGS
+from dicom_adapter.reader import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag. A switch takes no value."""
+
+    name: str
+    value: str
+    help: str
+    switch: bool = False
+    needs_value: bool = False
+
+
+OWN_FLAGS = (
+    Flag("--config", "FILE", "a DicomAdapter document, or its spec alone; the flags below win over it", needs_value=True),
+    Flag("--mounts_directory", "DIRECTORY", "where secrets/NAME/KEY and configmaps/NAME/KEY are (default /etc/dicom-adapter)"),
+    Flag("--http_port", "PORT", "port of /healthz, /readyz, /metrics and /status (default 8080)"),
+    Flag("--http_host", "ADDRESS", "address that this port is opened on (default: all)"),
+    Flag("--log_format", "json|text", "json as Cloud Logging reads it, or text for people (default json)"),
+)
+FLAGS = (*OWN_FLAGS, *(Flag(flag.name, flag.value, flag.help, flag.switch) for flag in GOOGLE_FLAGS))
+
+
+@dataclass(slots=True)
+class Scanned:
+    """What the command line said: the last value of each flag, and what was wrong."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    errors: list[ConfigError] = field(default_factory=list)
+    help: bool = False
+
+
+def scan(arguments: Sequence[str]) -> Scanned:
+    """Reads `--flag=value`, `--flag value` and bare switches."""
+    known = {flag.name: flag for flag in FLAGS}
+    found = Scanned()
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        flag = known.get(name)
+        if word in ("--help", "-h"):
+            found.help = True
+        elif flag is None:
+            found.errors.append(_unknown(name, known))
+            if not equals and rest and not rest[0].startswith("--"):
+                rest.pop(0)  # its value: one line is enough for one mistake
+        elif flag.switch:
+            if equals and value not in ("true", "false"):
+                found.errors.append(ConfigError(name, f"is a switch and takes no value; write {name} alone"))
+            found.values[name] = value or "true"
+        elif equals and (value or not flag.needs_value):
+            found.values[name] = value
+        elif not equals and rest and not rest[0].startswith("--"):
+            found.values[name] = rest.pop(0)
+        else:
+            found.errors.append(ConfigError(name, f"has no value; write {name}={flag.value}"))
+    return found
+
+
+def _unknown(name: str, known: dict[str, Flag]) -> ConfigError:
+    if not name.startswith("-"):
+        return ConfigError(name, "is not a flag; every argument of import begins with --")
+    return ConfigError(
+        name, f"is not a flag of this version{did_you_mean(name, known, likeness=0.75) or '; dicom-adapter import --help lists them'}"
+    )
+
+
+def usage() -> str:
+    """The help of `dicom-adapter import`."""
+    own = "\n".join(_line(flag) for flag in OWN_FLAGS)
+    google = "\n".join(_line(flag) for flag in FLAGS[len(OWN_FLAGS) :])
+    return f"""\
+usage: dicom-adapter import [--config FILE] [FLAG...]
+
+Receives images over DIMSE (C-STORE) and stores them in a DICOMweb service (STOW-RS).
+
+{own}
+
+Flags of Google's adapter, in its spelling; each stands for a field of the document and wins over it:
+
+{google}
+
+  --help                       this text
+
+Both --flag=value and --flag value work. A minimal document:
+
+  aeTitle: IMPORTADAPTER
+  dicomStore: https://pacs.example/dicom-web
+
+Exit status: 0 after a drain (SIGTERM), 1 when it cannot run here, 2 when a flag or the document is wrong.
+"""
+
+
+def _line(flag: Flag) -> str:
+    left = f"  {flag.name}" if flag.switch else f"  {flag.name}={flag.value}"
+    text = textwrap.wrap(flag.help, 100)
+    return f"{left:<30} " + ("\n" + " " * 31).join(text)

@@ -1,0 +1,156 @@
+"""What people read: every sentence of the adapter's logs, of /status and so of the conditions that the operator makes of it.
+
+One catalogue, tested verbatim. No patient data and no peer's bytes: AE titles, addresses and UIDs only. Sentences of /status hold no number
+that moves by itself, or every probe would rewrite the resource's status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dicom_adapter.config import ConfigError
+
+# -- associations ----------------------------------------------------------------------------------
+
+
+def refused(ae_title: str, result: int, source: int, reason: int, why: str) -> str:
+    """An A-ASSOCIATE-RJ that we sent."""
+    return f"refused '{ae_title}', {result}/{source}/{reason}: {why}"
+
+
+def context_refused(ae_title: str, name: str) -> str:
+    """A presentation context for a service that is not ours."""
+    return f"'{ae_title}' proposed {name}: this adapter has no such service"
+
+
+def no_dicom(address: str) -> str:
+    """A port scan, an HTTP request, a load balancer's probe."""
+    return f"{address} sent no DICOM; closed"
+
+
+def aborted(ae_title: str, why: str) -> str:
+    """An A-ABORT that we sent."""
+    return f"aborted '{ae_title}': {why}"
+
+
+def association_ended(
+    ae_title: str, address: str, outcome: str, operations: Mapping[tuple[str, int], int], size: int, seconds: float
+) -> str:
+    """The one line per association."""
+    counts = ", ".join(f"{service} {status:04X} x {count}" for (service, status), count in sorted(operations.items())) or "no operations"
+    return f"'{ae_title}' from {address} {outcome}: {counts}; {size} bytes in {seconds:.1f} s"
+
+
+# -- operations ------------------------------------------------------------------------------------
+
+MISSING_DATA_SET = "Mandatory data set missing"
+
+
+def failed(service: str, ae_title: str, status: int, text: str, *, unknown: bool = False) -> str:
+    """A failed operation; `unknown` when the store may have the image all the same."""
+    return f"{service} from '{ae_title}' failed: {status:04X} {text}".rstrip() + ("; outcome unknown" if unknown else "")
+
+
+def refused_for_good(service: str, ae_title: str, text: str) -> str:
+    """The store has judged this very instance: sending it again will not help."""
+    return f"{service} from '{ae_title}' refused for good: {text}"
+
+
+def stored_with_warning(ae_title: str, status: int) -> str:
+    """The store has coerced something."""
+    return f"C-STORE from '{ae_title}': stored with warning {status:04X}"
+
+
+def stored_with_remark(ae_title: str, remark: str) -> str:
+    """Stored, but the answer was odd."""
+    return f"C-STORE from '{ae_title}': {remark}"
+
+
+def coerced(status: int) -> str:
+    """Error Comment of a warning status."""
+    return f"Stored; the store coerced elements ({status:04X})"
+
+
+def unreadable_answer(http_status: int) -> str:
+    """A success whose body says nothing."""
+    return f"{http_status} with a body that cannot be read: taken as stored"
+
+
+def unnamed_answer(http_status: int) -> str:
+    """A success whose body is readable and does not name the instance."""
+    return f"{http_status} with a body that does not name the instance: taken as stored"
+
+
+def took_longer(seconds: float) -> str:
+    """No answer within spec.delivery.timeoutSeconds."""
+    return f"Store took longer than {seconds:g} s"
+
+
+# -- the mounted Secrets and ConfigMaps ------------------------------------------------------------
+
+
+def object_missing(what: str, name: str, namespace: str, directory: str) -> str:
+    """Nothing is mounted: the Secret or ConfigMap does not exist."""
+    where = f"does not exist in namespace '{namespace}'" if namespace else f"does not exist: there is nothing in {directory}"
+    return f"{what} '{name}' {where}; create it, no restart is needed"
+
+
+def key_missing(what: str, name: str, key: str, others: list[str]) -> str:
+    """The Secret or ConfigMap is there, its key is not."""
+    has = ", ".join(f"'{other}'" for other in others[:5])
+    return f"{what} '{name}' has no key '{key}' (it has {has}); add it, no restart is needed"
+
+
+def key_unusable(what: str, name: str, key: str, why: str) -> str:
+    """The key holds something else than it should."""
+    return f"{what} '{name}', key '{key}': {why}; correct it, no restart is needed"
+
+
+# -- lifecycle -------------------------------------------------------------------------------------
+
+
+def listening(ae_title: str, port: int, store: str) -> str:
+    """Start."""
+    return f"'{ae_title}' listens on port {port} and stores into {store}"
+
+
+def draining(associations: int) -> str:
+    """SIGTERM."""
+    return f"draining: {associations} associations open"
+
+
+DRAINED = "drained: every association has ended"
+
+
+def cut_off(associations: int) -> str:
+    """The second SIGTERM."""
+    return f"aborted at once on a second signal: {associations} associations were open"
+
+
+def cannot_listen(flag: str, port: int, why: str) -> str:
+    """A port that cannot be opened."""
+    return str(ConfigError(flag, f"port {port} cannot be opened ({why}); free it or choose another"))
+
+
+def no_address(flag: str, host: str, why: str) -> str:
+    """A host that has no address."""
+    return str(ConfigError(flag, f"'{host}' is no address to listen on ({why}); write one of this machine's, or leave it out for all"))
+
+
+def cannot_read_key_file(path: str, why: str) -> str:
+    """GOOGLE_APPLICATION_CREDENTIALS names a file that cannot be read."""
+    return str(ConfigError("GOOGLE_APPLICATION_CREDENTIALS", f"cannot read '{path}' ({why}); name a readable key file or unset it"))
+
+
+def cannot_write_temporary(path: str, why: str) -> str:
+    """The directory for temporary files."""
+    return str(ConfigError("TMPDIR", f"cannot write to '{path}' ({why}); mount a writable directory there or name another"))
+
+
+# -- the store, as the probe sees it; diagnosis.py has the sentences of its states -----------------
+
+
+def answers_again(seconds: float) -> str:
+    """The end of an outage."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"the store answers again after {f'{minutes} min ' if minutes else ''}{rest} s"

@@ -1,0 +1,51 @@
+"""Prometheus metrics, in base units; the registry is made by the caller. Peers are no label: their AE titles are anyone's invention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 300.0)
+
+
+class Metrics:
+    """Every metric of the adapter, by the names that dashboards and alerts use."""
+
+    def __init__(self, registry: CollectorRegistry, *, active: Callable[[], int]) -> None:
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        Gauge("dicom_associations_active", "Associations that are open.", registry=registry).set_function(active)
+        self.associations = Counter(
+            "dicom_associations",
+            "Associations, by result: accepted, rejected, and how the accepted ones ended.",
+            ["result"],
+            registry=registry,
+        )
+        self.operations = Counter("dicom_operations", "DIMSE operations answered, by status.", ["service", "status"], registry=registry)
+        self.operation_seconds = Histogram(
+            "dicom_operation_duration_seconds", "From the command set to the answer.", ["service"], registry=registry, buckets=_SECONDS
+        )
+        self.received_bytes = Counter("dicom_received_bytes", "Bytes received over DIMSE.", registry=registry)
+        self.contexts_refused = Counter(
+            "dicom_contexts_refused", "Presentation contexts for services that are not ours.", registry=registry
+        )
+        self.connections_without_dicom = Counter("dicom_connections_without_dicom", "Connections that sent no DICOM.", registry=registry)
+        self.requests = Counter(
+            "dicomweb_requests", "Requests to the store, by HTTP status or obstacle.", ["method", "code"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "dicomweb_request_duration_seconds",
+            "From the request to the end of its answer.",
+            ["method"],
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self.remarks = Counter("dicomweb_unclear_answers", "Answers taken as stored whose body did not say so.", registry=registry)
+
+    def request_ended(self, method: str, code: str, seconds: float) -> None:
+        """A request to the store is over."""
+        self.requests.labels(method, code).inc()
+        self.request_seconds.labels(method).observe(seconds)

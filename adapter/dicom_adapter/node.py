@@ -1,0 +1,217 @@
+"""The running adapter: its parts put together, and its life from start to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from dicom_adapter import __version__, credentials, dimse, messages
+from dicom_adapter.auth.mounted import Missing, Unusable
+from dicom_adapter.auth.tokens import CredentialsUnavailable
+from dicom_adapter.config import Config
+from dicom_adapter.delivery.pipeline import Pipeline
+from dicom_adapter.dicomweb.client import DicomwebClient
+from dicom_adapter.environment import CannotRun
+from dicom_adapter.health import Heartbeat, application, serve
+from dicom_adapter.logs import EventLog, Severity
+from dicom_adapter.metrics import Metrics
+from dicom_adapter.observer import NodeObserver
+from dicom_adapter.probe import Probe
+from dicom_adapter.services.store import StoreService
+from dicom_adapter.state import NodeState, Reason
+
+_log = logging.getLogger(__name__)
+_EXIT_MARGIN = 5.0  # seconds of the grace period that are left for the end of the process
+_CREDENTIALS_SECONDS = 2.0  # between two looks for a missing Secret
+_FLUSH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a node runs: what is not in its configuration."""
+
+    mounts: Path
+    http_host: str
+    http_port: int
+    port_flag: str = "spec.port"
+
+
+class Node:
+    """One adapter. `run` returns the exit status: 0 after a drain, 1 when a second signal cut it off."""
+
+    def __init__(self, config: Config, surroundings: Surroundings, log: EventLog) -> None:
+        self._config = config
+        self._where = surroundings
+        self._log = log
+        self._server: dimse.DimseServer | None = None
+        self._registry = CollectorRegistry()
+        self._state = NodeState(
+            ae_title=config.ae_title, store_url=config.store.url, maximum=config.limits.max_associations, active=self._active
+        )
+        self._observer = NodeObserver(metrics=Metrics(self._registry, active=self._active), log=log, state=self._state)
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _active(self) -> int:
+        return self._server.active if self._server else 0
+
+    async def run(self) -> int:
+        """Serves until a signal. Raises CannotRun when a port is taken."""
+        heartbeat = Heartbeat(time.monotonic)
+        app = application(self._state, heartbeat, self._registry)
+        access = credentials.access(self._config.credentials, self._where.mounts)
+        with self._signal_handlers():
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_callback(self._end_tasks)
+                await stack.enter_async_context(self._http(app))
+                client = await stack.enter_async_context(self._client(access))
+                self._start(heartbeat.run())
+                self._start(self._flush())
+                if not await self._wait_for_credentials(access):
+                    return 0
+                await self._listen(client)
+                probe = Probe(client, self._config, identity=lambda: access.credentials.identity, state=self._state, log=self._log)
+                self._start(probe.run())
+                await self._signals.get()
+                return await self._drain()
+
+    # -- start -------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signal_handlers(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        wanted = (signal.SIGTERM, signal.SIGINT)
+        for number in wanted:
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+        try:
+            yield
+        finally:
+            for number in wanted:
+                loop.remove_signal_handler(number)
+
+    @contextlib.asynccontextmanager
+    async def _http(self, app: object) -> AsyncIterator[int]:
+        try:
+            async with serve(app, self._where.http_host, self._where.http_port) as port:  # type: ignore[arg-type]
+                yield port
+        except OSError as error:
+            if isinstance(error, socket.gaierror):
+                raise CannotRun(messages.no_address("--http_host", self._where.http_host, _why(error))) from error
+            raise CannotRun(messages.cannot_listen("--http_port", self._where.http_port, _why(error))) from error
+
+    def _client(self, access: credentials.Access) -> DicomwebClient:
+        return DicomwebClient(
+            self._config.store.url,
+            headers=access.credentials.headers,
+            tls=access.tls.context,
+            observer=self._observer,
+            connections=self._config.limits.max_associations,
+            user_agent=f"dicom-adapter/{__version__}",
+        )
+
+    async def _wait_for_credentials(self, access: credentials.Access) -> bool:
+        """Until what the configuration names is mounted and usable; False when a signal came first."""
+        while True:
+            try:
+                await access.prepare()
+            except (Missing, Unusable, CredentialsUnavailable) as error:
+                reason, text = credentials.explain(error, self._config.namespace)
+                if self._state.become(reason, text):
+                    self._log.write(Severity.ERROR, str(reason), text)
+            else:
+                return True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
+                return False
+
+    async def _listen(self, client: DicomwebClient) -> None:
+        config = self._config
+        service = StoreService(Pipeline(client, timeout=config.delivery.timeout_seconds), self._observer.report)
+        server = dimse.DimseServer(
+            ae_titles=(config.ae_title, *config.accepted_ae_titles),
+            handlers=dimse.Handlers(store=service),
+            limits=_limits(config),
+            observer=self._observer,
+        )
+        try:
+            await server.start("", config.port)
+        except OSError as error:
+            raise CannotRun(messages.cannot_listen(self._where.port_flag, config.port, _why(error))) from error
+        self._server = server
+        text = messages.listening(config.ae_title, server.port, config.store.url)
+        self._state.become(Reason.READY, text)
+        self._log.write(Severity.INFO, "Ready", text)
+
+    # -- end ---------------------------------------------------------------------------------------
+
+    async def _drain(self) -> int:
+        """PS3.8 knows no release by the acceptor: associations end by their requestors, or when the time is over."""
+        server, config = self._server, self._config
+        assert server is not None  # noqa: S101 -- _listen comes first
+        text = messages.draining(server.active)
+        self._state.become(Reason.DRAINING, "the adapter is shutting down: it finishes the associations that are open")
+        self._log.write(Severity.INFO, "Draining", text)
+        deadline = asyncio.get_running_loop().time() + config.termination_grace_period_seconds - _EXIT_MARGIN
+        drained = asyncio.create_task(server.drain(accept_for=float(config.drain_seconds), deadline=deadline))
+        second = asyncio.create_task(self._signals.get())
+        await asyncio.wait((drained, second), return_when=asyncio.FIRST_COMPLETED)
+        if second.done() and not drained.done():
+            self._log.write(Severity.WARNING, "Aborted", messages.cut_off(server.active))
+            drained.cancel()
+            server.abort()
+            await asyncio.gather(drained, return_exceptions=True)
+            return 1
+        second.cancel()
+        await drained
+        await server.wait_closed()
+        self._log.write(Severity.INFO, "Drained", messages.DRAINED)
+        return 0
+
+    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        task.add_done_callback(_tell_of_failure)
+        self._tasks.add(task)
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_SECONDS)
+            self._log.flush()
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._log.flush(everything=True)
+
+
+def _tell_of_failure(task: asyncio.Task[None]) -> None:
+    """A task that runs for ever has ended by a mistake of ours: what it kept up to date stands still from now on."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a background task failed: metrics go on, /status may be old; restart the adapter", exc_info=error)
+
+
+def _limits(config: Config) -> dimse.Limits:
+    limits = config.limits
+    return dimse.Limits(
+        max_associations=limits.max_associations,
+        max_associations_per_peer=limits.max_associations_per_peer,
+        max_pdu_bytes=limits.max_pdu_bytes,
+        association_timeout=float(limits.association_timeout_seconds),
+        dimse_timeout=float(limits.dimse_timeout_seconds),
+        idle_timeout=float(limits.idle_timeout_seconds),
+    )
+
+
+def _why(error: OSError) -> str:
+    """`address already in use`."""
+    text = error.strerror or str(error)
+    return text.rpartition(": ")[2].lower()

@@ -1,0 +1,169 @@
+"""Turns what the DIMSE engine and the store service tell into metrics, log lines and /status."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dicom_adapter import messages
+from dicom_adapter.delivery.pipeline import Delivered
+from dicom_adapter.delivery.verdict import Outcome
+from dicom_adapter.dimse import AssociationSummary, Peer, Rejection, Status, StoreRequest
+from dicom_adapter.logs import EventLog, Severity
+from dicom_adapter.metrics import Metrics
+from dicom_adapter.state import LastError, NodeState
+
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+class NodeObserver:
+    """The `Observer` of the engine and the `report` of the store service."""
+
+    def __init__(self, *, metrics: Metrics, log: EventLog, state: NodeState, now: Callable[[], float] = time.time) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._state = state
+        self._now = now
+        self._reported: set[tuple[Peer, str]] = set()
+
+    # -- the engine --------------------------------------------------------------------------------
+
+    def association_accepted(self, association_id: int, peer: Peer) -> None:
+        """Counted now; its line is written at its end."""
+        self._metrics.associations.labels("accepted").inc()
+
+    def association_rejected(self, peer: Peer, rejection: Rejection) -> None:
+        """One line, with what to do."""
+        self._metrics.associations.labels("rejected").inc()
+        code = f"{rejection.result}/{rejection.source}/{rejection.reason}"
+        text = messages.refused(_ae(peer), rejection.result, rejection.source, rejection.reason, rejection.message)
+        self._log.limited(Severity.WARNING, "AssociationRejected", text, peer=_ae(peer), address=peer.address, detail=code)
+
+    def association_ended(self, summary: AssociationSummary) -> None:
+        """One line per association; a second one when we have aborted it."""
+        self._metrics.associations.labels(summary.outcome.replace(" ", "_")).inc()
+        peer = summary.peer
+        if peer is None:
+            return
+        self._reported = {entry for entry in self._reported if entry[0] != peer}
+        fields: dict[str, Any] = {"association": summary.association_id, "peer": _ae(peer), "address": peer.address}
+        if summary.outcome == "aborted":
+            self._log.limited(
+                Severity.WARNING, "AssociationAborted", messages.aborted(_ae(peer), summary.reason), detail=summary.reason, **fields
+            )
+        outcome = summary.outcome + (f" ({summary.reason})" if summary.reason and summary.outcome != "released" else "")
+        text = messages.association_ended(_ae(peer), peer.address, outcome, summary.operations, summary.received_bytes, summary.seconds)
+        fields["seconds"] = round(summary.seconds, 3)
+        if any(service == "C-STORE" for service, _ in summary.operations):
+            self._log.write(Severity.INFO, "AssociationEnded", text, **fields)
+        else:  # a monitor's C-ECHO, or one who only breaks off: no image came to its end, and a flood of them must not fill a disk
+            self._log.limited(Severity.INFO, "AssociationEnded", text, detail=summary.outcome, **fields)
+
+    def context_refused(self, peer: Peer, abstract_syntax_uid: str, name: str) -> None:
+        """A service that is not ours."""
+        self._metrics.contexts_refused.inc()
+        self._log.limited(
+            Severity.INFO,
+            "ContextRefused",
+            messages.context_refused(_ae(peer), name),
+            peer=_ae(peer),
+            address=peer.address,
+            detail=name,
+            abstract_syntax_uid=_uid(abstract_syntax_uid),
+        )
+
+    def operation_ended(self, service: str, peer: Peer, status: Status, seconds: float, sop_instance_uid: str | None) -> None:
+        """Counts it, and writes the line of a failure that the service has not reported itself."""
+        self._metrics.operations.labels(service, f"{status.code:04X}").inc()
+        self._metrics.operation_seconds.labels(service).observe(seconds)
+        key = (peer, sop_instance_uid or "")
+        if key in self._reported:
+            self._reported.discard(key)
+        elif status.code and status.code >> 12 != 0xB:
+            text = messages.failed(service, _ae(peer), status.code, status.comment)
+            self._failure(text, peer, status.code, sop_instance_uid, seconds=seconds)
+
+    def no_dicom(self, address: str) -> None:
+        """Said once a minute and address."""
+        self._metrics.connections_without_dicom.inc()
+        self._log.limited(Severity.INFO, "NoDicom", messages.no_dicom(address), peer="", address=address, detail=address)
+
+    def bytes_received(self, count: int) -> None:
+        """Counts them."""
+        self._metrics.received_bytes.inc(count)
+
+    # -- the client of the store -------------------------------------------------------------------
+
+    def request_ended(self, method: str, code: str, seconds: float) -> None:
+        """Counts it."""
+        self._metrics.request_ended(method, code, seconds)
+
+    # -- the store service -------------------------------------------------------------------------
+
+    def report(self, request: StoreRequest, delivered: Delivered) -> None:
+        """The store's verdict on an instance: the whole story in one line, unless all went well."""
+        verdict, peer, ae_title = delivered.verdict, request.peer, _ae(request.peer)
+        if verdict.outcome is not Outcome.STORED:
+            self._reported.add((peer, request.sop_instance_uid))
+            if verdict.outcome is Outcome.INSTANCE_REFUSED:
+                text = messages.refused_for_good("C-STORE", ae_title, verdict.text)
+            else:
+                text = messages.failed("C-STORE", ae_title, verdict.status, verdict.text, unknown=verdict.unknown)
+            self._failure(
+                text,
+                peer,
+                verdict.status,
+                request.sop_instance_uid,
+                association=request.association_id,
+                http_status=verdict.http_status,
+                attempts=delivered.attempts,
+                seconds=delivered.seconds,
+            )
+            return
+        if verdict.remark:
+            self._metrics.remarks.inc()
+        if verdict.remark or verdict.status:
+            text = (
+                messages.stored_with_remark(ae_title, verdict.remark)
+                if verdict.remark
+                else messages.stored_with_warning(ae_title, verdict.status)
+            )
+            self._log.limited(
+                Severity.WARNING,
+                "StoredWithWarning",
+                text,
+                peer=ae_title,
+                address=peer.address,
+                detail=text,
+                association=request.association_id,
+                sop_instance_uid=_uid(request.sop_instance_uid),
+                status=f"{verdict.status:04X}",
+                http_status=verdict.http_status,
+            )
+
+    def _failure(self, text: str, peer: Peer, status: int, sop_instance_uid: str | None, *, seconds: float, **fields: Any) -> None:
+        self._state.last_error = LastError(self._now(), text)
+        self._log.limited(
+            Severity.WARNING,
+            "OperationFailed",
+            text,
+            peer=_ae(peer),
+            address=peer.address,
+            detail=f"{status:04X} {fields.get('http_status')}",
+            sop_instance_uid=_uid(sop_instance_uid),
+            status=f"{status:04X}",
+            seconds=round(seconds, 3),
+            **fields,
+        )
+
+
+def _ae(peer: Peer) -> str:
+    """An AE title as a line of a log can hold it."""
+    return "".join(character if character.isprintable() else "?" for character in peer.ae_title[:16].strip())
+
+
+def _uid(text: str | None) -> str | None:
+    """A UID, or nothing: no other text of a peer gets into a log."""
+    return text if text and _UID.fullmatch(text) else None

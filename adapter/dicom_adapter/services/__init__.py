@@ -1,0 +1,1 @@
+"""One module per DIMSE service: request in, status out."""

@@ -1,0 +1,106 @@
+"""What the adapter knows of itself, and /status: the versioned document that the operator reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from dicom_adapter import __version__
+from dicom_adapter.logs import timestamp
+
+STATUS_VERSION = 1
+
+
+class Reason(StrEnum):
+    """Why the adapter is ready, or not."""
+
+    READY = "Ready"
+    STARTING = "Starting"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 -- a reason, no secret
+    CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
+    DRAINING = "Draining"
+
+
+class StoreReason(StrEnum):
+    """The probe's view of the store: reasons of the condition StoreReachable."""
+
+    REACHABLE = "Reachable"
+    UNAUTHORIZED = "Unauthorized"
+    NOT_FOUND = "NotFound"
+    UNREACHABLE = "Unreachable"
+    THROTTLED = "Throttled"
+    NOT_PROBED = "NotProbed"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """Reason and sentence. The sentence holds no number that moves by itself."""
+
+    reason: StoreReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """The last operation that failed: time.time() and its log line."""
+
+    time: float
+    message: str
+
+
+class NodeState:
+    """The moving part of /status, changed by whoever learns something."""
+
+    def __init__(self, *, ae_title: str, store_url: str, maximum: int, active: Callable[[], int]) -> None:
+        self.ae_title = ae_title
+        self.store_url = store_url
+        self._maximum = maximum
+        self._active = active
+        self.reason = Reason.STARTING
+        self.message = "the adapter is starting"
+        self.store = StoreState(StoreReason.NOT_PROBED, "the store has not been asked yet")
+        self.last_error: LastError | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Listening, credentials loaded, not draining."""
+        return self.reason is Reason.READY
+
+    def become(self, reason: Reason, message: str) -> bool:
+        """Sets reason and sentence; tells whether that is a change."""
+        changed = (reason, message) != (self.reason, self.message)
+        self.reason, self.message = reason, message
+        return changed
+
+    def verdict(self) -> tuple[str, str]:
+        """One level and one sentence for the whole: the worst thing first."""
+        if self.reason is Reason.DRAINING:
+            return "warn", self.message
+        if not self.ready:
+            return "bad", self.message
+        if self.store.reason is StoreReason.THROTTLED:
+            return "warn", self.store.message
+        if self.store.reason not in (StoreReason.REACHABLE, StoreReason.NOT_PROBED):
+            return "bad", self.store.message
+        if self._active() >= self._maximum:
+            return "warn", f"all {self._maximum} associations are open: further ones are refused (spec.limits.maxAssociations)"
+        return "ok", f"'{self.ae_title}' receives and stores into {self.store_url}"
+
+    def document(self) -> dict[str, Any]:
+        """/status, version 1."""
+        level, message = self.verdict()
+        error = self.last_error
+        return {
+            "version": STATUS_VERSION,
+            "adapterVersion": __version__,
+            "verdict": {"level": level, "message": message},
+            "ready": self.ready,
+            "reason": str(self.reason),
+            "message": self.message,
+            "aeTitle": self.ae_title,
+            "store": {"url": self.store_url, "reason": str(self.store.reason), "message": self.store.message},
+            "associations": {"active": self._active()},
+            "lastError": None if error is None else {"time": timestamp(error.time), "message": error.message},
+        }

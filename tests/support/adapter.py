@@ -1,0 +1,162 @@
+"""The adapter as users run it: a process of its own on free loopback ports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from tests.support.orthanc import free_port
+
+COMMAND = (sys.executable, "-m", "dicom_adapter")
+
+
+class Adapter:
+    """A running adapter with `GATE` as AE title. Async context manager; leaves nothing running."""
+
+    def __init__(
+        self,
+        store: str,
+        *,
+        spec: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        wait: bool = True,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self.port = free_port()
+        self.http_port = free_port()
+        self._spec = {"aeTitle": "GATE", "port": self.port, "dicomStore": store, "drainSeconds": 0, **(spec or {})}
+        self._environment = {**os.environ, **(environment or {})}
+        self._wait = wait
+        self._command = command
+        self._directory = tempfile.TemporaryDirectory(prefix="adapter-")
+        self.mounts = Path(self._directory.name, "mounts")
+        self.lines: list[dict[str, Any]] = []
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        document = {
+            "apiVersion": "dicomadapter.io/v1alpha1",
+            "kind": "DicomAdapter",
+            "metadata": {"name": "ct-east", "namespace": "rad"},
+            "spec": self._spec,
+        }
+        file = Path(self._directory.name, "dicomadapter.yaml")
+        file.write_text(json.dumps(document))  # noqa: ASYNC240 -- a small local file
+        arguments = ["import", f"--config={file}", f"--mounts_directory={self.mounts}", f"--http_port={self.http_port}"]
+        self.process = await asyncio.create_subprocess_exec(
+            *self._command, *arguments, "--http_host=127.0.0.1", stderr=asyncio.subprocess.PIPE, env=self._environment, limit=1 << 20
+        )
+        self._reader = asyncio.create_task(self._read())
+        if self._wait:
+            await self.ready()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        process = self.process
+        assert process
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), 10)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await self._reader
+        self._directory.cleanup()
+
+    async def _read(self) -> None:
+        assert self.process
+        assert self.process.stderr
+        async for line in self.process.stderr:
+            try:
+                self.lines.append(json.loads(line))
+            except ValueError:
+                self.lines.append({"severity": "TEXT", "message": line.decode().rstrip()})
+
+    async def get(self, path: str, *, method: str = "GET") -> tuple[int, str]:
+        """A request to the HTTP port."""
+        async with aiohttp.ClientSession() as session, session.request(method, f"http://127.0.0.1:{self.http_port}{path}") as response:
+            return response.status, await response.text()
+
+    async def status(self) -> dict[str, Any]:
+        """/status."""
+        return dict(json.loads((await self.get("/status"))[1]))
+
+    async def ready(self, seconds: float = 20.0) -> None:
+        """Waits for /readyz."""
+
+        async def asked() -> bool:
+            assert self.process
+            assert self.process.returncode is None, self.lines
+            try:
+                return (await self.get("/readyz"))[0] == 200
+            except aiohttp.ClientError:
+                return False
+
+        await self.poll(asked, seconds)
+
+    async def store_becomes(self, reason: str, seconds: float = 20.0) -> dict[str, Any]:
+        """Waits until the probe says so; gives /status."""
+
+        async def asked() -> bool:
+            return bool((await self.status())["store"]["reason"] == reason)
+
+        await self.poll(asked, seconds)
+        return await self.status()
+
+    async def poll(self, condition: Callable[[], Any], seconds: float = 20.0) -> None:
+        """Asks until the answer is yes."""
+        async with asyncio.timeout(seconds):
+            while not await condition():  # noqa: ASYNC110 -- another process: there is no event to wait on
+                await asyncio.sleep(0.02)
+
+    async def line(self, message: str, seconds: float = 20.0) -> dict[str, Any]:
+        """Waits for the log line with this message; gives its fields."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    for line in self.lines:
+                        if line["message"] == message:
+                            return line
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"no line {message!r} in:\n" + "\n".join(str(line) for line in self.lines)) from None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        assert self.process
+        self.process.send_signal(number)
+
+    def resident_bytes(self, which: str = "VmRSS") -> int:
+        """Resident memory, from /proc; VmHWM is its peak."""
+        assert self.process
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith(f"{which}:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError(which)
+
+
+async def run(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Runs a command to its end: exit status, standard output, standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(environment or {})}
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode is not None
+    return process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+
+
+async def dcmsend(port: int, files: Sequence[Path], *, called: str = "GATE", calling: str = "CT1") -> str:
+    """Sends files with dcmtk's dcmsend; gives what it prints."""
+    command = ("dcmsend", "--debug", "--no-uid-checks", "-aet", calling, "-aec", called, "127.0.0.1", str(port), *map(str, files))
+    _, out, err = await run(*command, environment={"TCP_NODELAY": "1"})
+    return out + err
