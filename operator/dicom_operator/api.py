@@ -1,0 +1,151 @@
+"""The names that are API: kinds, labels, annotations, condition types, reasons and event reasons. Names only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+Json = dict[str, Any]
+"""A Kubernetes object as it comes from, and goes to, the API server."""
+
+GROUP = "dicomadapter.io"
+VERSION = "v1alpha1"
+FIELD_MANAGER = "dicom-operator"
+"""The field manager of every apply. It never changes: another name would leave the old one's fields behind."""
+
+MANAGED_BY = "dicom-operator"
+NAME_LABEL = "app.kubernetes.io/name"
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+PART_OF_LABEL = "app.kubernetes.io/part-of"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+APP_NAME = "dicom-adapter"
+SCRAPE_LABEL = f"{GROUP}/scrape"
+"""Namespaces labelled with it (value "true") may read the adapters' HTTP port."""
+
+OWNED_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY},{NAME_LABEL}={APP_NAME}"
+"""Selects every object that the operator makes, and the pods made from them."""
+
+RECONCILE_ANNOTATION = f"{GROUP}/reconcile"
+RECONCILE_DISABLED = "disabled"
+CONFIG_HASH_ANNOTATION = f"{GROUP}/config-hash"
+APPLIED_HASH_ANNOTATION = f"{GROUP}/applied-hash"
+"""Hash of what was applied: tells a changed spec from an object that somebody else changed."""
+
+CONTAINER = "adapter"
+DICOM_PORT = 11112
+HTTP_PORT = 8080
+CONFIG_KEY = "dicomadapter.yaml"
+MOUNTS = "/etc/dicom-adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind as the API server serves it."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        """What `apiVersion` says: group and version, the version alone in the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """`plural.group`, as RBAC and kubectl write it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+ADAPTER = Resource(GROUP, VERSION, "dicomadapters", "DicomAdapter")
+SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
+CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
+DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+SERVICE = Resource("", "v1", "services", "Service")
+NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
+DISRUPTION_BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+POD = Resource("", "v1", "pods", "Pod")
+EVENT = Resource("", "v1", "events", "Event")
+
+OWNED = (SERVICE_ACCOUNT, CONFIG_MAP, DEPLOYMENT, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET)
+"""The kinds of the children."""
+WATCHED = (ADAPTER, *OWNED, POD)
+BY_KIND = {resource.kind: resource for resource in (*WATCHED, EVENT)}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """A DicomAdapter by its name: what the work queue holds."""
+
+    namespace: str
+    name: str
+
+
+class ConditionType(StrEnum):
+    """Types of status conditions."""
+
+    READY = "Ready"
+    APPLIED = "Applied"
+    WORKLOAD_AVAILABLE = "WorkloadAvailable"
+    ADDRESS_ASSIGNED = "AddressAssigned"
+    STORE_REACHABLE = "StoreReachable"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions."""
+
+    AVAILABLE = "Available"
+    RECONCILING = "Reconciling"
+    SUSPENDED = "Suspended"
+    ADDRESS_PENDING = "AddressPending"
+    APPLIED = "Applied"
+    PAUSED = "Paused"
+    INVALID_SPEC = "InvalidSpec"
+    NAME_CONFLICT = "NameConflict"
+    APPLY_FAILED = "ApplyFailed"
+    FORBIDDEN = "Forbidden"
+    REJECTED = "Rejected"
+    MINIMUM_REPLICAS_AVAILABLE = "MinimumReplicasAvailable"
+    ROLLING_OUT = "RollingOut"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    REPLICA_FAILURE = "ReplicaFailure"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CRASH_LOOPING = "CrashLooping"
+    OUT_OF_MEMORY = "OutOfMemory"
+    UNSCHEDULABLE = "Unschedulable"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - the name of a reason, not a secret
+    SCALED_TO_ZERO = "ScaledToZero"
+    NOT_OBSERVED = "NotObserved"
+    ASSIGNED = "Assigned"
+    NOT_REQUIRED = "NotRequired"
+    PENDING = "Pending"
+    PUBLIC_ADDRESS = "PublicAddress"
+    REACHABLE = "Reachable"
+    UNAUTHORIZED = "Unauthorized"
+    NOT_FOUND = "NotFound"
+    UNREACHABLE = "Unreachable"
+    THROTTLED = "Throttled"
+    NOT_PROBED = "NotProbed"
+    PROGRESSING = "Progressing"
+    PROGRESSING_WITH_RETRY = "ProgressingWithRetry"
+
+
+class EventReason(StrEnum):
+    """Reasons of events on a DicomAdapter."""
+
+    ADAPTER_READY = "AdapterReady"
+    ADAPTER_NOT_READY = "AdapterNotReady"
+    SPEC_INVALID = "SpecInvalid"
+    NAME_CONFLICT = "NameConflict"
+    APPLY_REJECTED = "ApplyRejected"
+    CHILD_RESTORED = "ChildRestored"
+    PUBLIC_ADDRESS_REFUSED = "PublicAddressRefused"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    STORE_RECOVERED = "StoreRecovered"

@@ -1,0 +1,120 @@
+"""What the API server holds, as far as we know: fed by watches, by listings and by the answers to our own writes.
+
+Every source may be late. The resource version decides which is newer (comparable since KEP-5504, and in fact always, with etcd
+behind the API server), so a late event or a stale listing never undoes what is known already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from dicom_operator.api import Json, Resource
+
+Name = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All objects of a kind at one resource version."""
+
+    items: list[Json]
+    resource_version: int
+
+
+@dataclass(slots=True)
+class _Store:
+    objects: dict[Name, Json] = field(default_factory=dict)
+    gone: dict[Name, int] = field(default_factory=dict)
+    by_namespace: dict[str, set[str]] = field(default_factory=dict)
+
+
+class Cache:
+    """Objects by kind, namespace and name."""
+
+    def __init__(self) -> None:
+        self._stores: dict[Resource, _Store] = {}
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
+        """An object. It is shared: never change it."""
+        return self._store(resource).objects.get((namespace, name))
+
+    def all(self, resource: Resource, namespace: str | None = None) -> Iterator[Json]:
+        """The objects of a kind, of one namespace or of all."""
+        store = self._store(resource)
+        if namespace is None:
+            yield from store.objects.values()
+            return
+        for name in store.by_namespace.get(namespace, ()):
+            yield store.objects[namespace, name]
+
+    def put(self, resource: Resource, body: Json) -> bool:
+        """An object as a watch, a listing or an answer tells it; False when something newer is known or nothing changed."""
+        store, name, version = self._store(resource), _name(body), _version(body)
+        known = store.objects.get(name)
+        if version <= store.gone.get(name, -1) or (known is not None and version <= _version(known)):
+            return False
+        store.gone.pop(name, None)
+        store.objects[name] = _slim(body)
+        store.by_namespace.setdefault(name[0], set()).add(name[1])
+        return True
+
+    def remove(self, resource: Resource, body: Json) -> bool:
+        """An object that is gone, as of its resource version; False when a newer one is there, or nothing is new."""
+        store, name, version = self._store(resource), _name(body), _version(body)
+        if name in store.objects:
+            return self._drop(store, name, version)
+        if version <= store.gone.get(name, -1):
+            return False
+        store.gone[name] = version  # the answer to the write that made it may still come
+        return True
+
+    def forget(self, resource: Resource, namespace: str, name: str) -> None:
+        """An object that the API server, asked directly, says is not there."""
+        known = self.get(resource, namespace, name)
+        if known is not None:
+            self._drop(self._store(resource), (namespace, name), _version(known))
+
+    def replace(self, resource: Resource, listing: Listing, namespaces: Iterable[str] = ()) -> list[Json]:
+        """A whole listing (of these namespaces, or all): returns what it tells that the watch had not told, old and new objects."""
+        store, listed, missed = self._store(resource), set(), []
+        for body in listing.items:
+            name = _name(body)
+            listed.add(name)
+            known = store.objects.get(name)
+            if self.put(resource, body):
+                missed += [body] if known is None else [known, body]
+        scope = set(namespaces)
+        for name, known in list(store.objects.items()):
+            if name not in listed and (not scope or name[0] in scope) and self._drop(store, name, listing.resource_version):
+                missed.append(known)
+        for name, version in list(store.gone.items()):
+            if version <= listing.resource_version:
+                del store.gone[name]
+        return missed
+
+    def _drop(self, store: _Store, name: Name, version: int) -> bool:
+        known = store.objects.get(name)
+        if known is None or _version(known) > version:
+            return False
+        del store.objects[name]
+        store.by_namespace[name[0]].discard(name[1])
+        store.gone[name] = version
+        return True
+
+    def _store(self, resource: Resource) -> _Store:
+        return self._stores.setdefault(resource, _Store())
+
+
+def _slim(body: Json) -> Json:
+    """Without `metadata.managedFields`: half of an object's size, and nothing here reads it."""
+    return {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "managedFields"}}
+
+
+def _name(body: Json) -> Name:
+    return body["metadata"]["namespace"], body["metadata"]["name"]
+
+
+def _version(body: Json) -> int:
+    return int(body["metadata"]["resourceVersion"])

@@ -1,0 +1,135 @@
+"""Events on a DicomAdapter: which ones a change of status calls for (pure), and writing them, repeats counted together."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from dicom_operator import messages
+from dicom_operator.api import ADAPTER, GROUP, ConditionType, EventReason, Json, Reason
+from dicom_operator.cluster import Cluster
+from dicom_operator.conditions import find
+from dicom_operator.errors import ApiError, ApiNotFound
+
+COMPONENT = "dicom-operator"
+REMEMBERED = 4096
+
+WARNINGS: Mapping[str, EventReason] = {
+    Reason.INVALID_SPEC: EventReason.SPEC_INVALID,
+    Reason.NAME_CONFLICT: EventReason.NAME_CONFLICT,
+    Reason.FORBIDDEN: EventReason.APPLY_REJECTED,
+    Reason.REJECTED: EventReason.APPLY_REJECTED,
+    Reason.PUBLIC_ADDRESS: EventReason.PUBLIC_ADDRESS_REFUSED,
+    Reason.PROGRESS_DEADLINE_EXCEEDED: EventReason.ADAPTER_NOT_READY,
+    Reason.REPLICA_FAILURE: EventReason.ADAPTER_NOT_READY,
+    Reason.IMAGE_PULL_FAILED: EventReason.ADAPTER_NOT_READY,
+    Reason.CRASH_LOOPING: EventReason.ADAPTER_NOT_READY,
+    Reason.OUT_OF_MEMORY: EventReason.ADAPTER_NOT_READY,
+    Reason.UNSCHEDULABLE: EventReason.ADAPTER_NOT_READY,
+    Reason.SECRET_MISSING: EventReason.ADAPTER_NOT_READY,
+}
+"""Reasons of Ready that somebody has to act on. RollingOut, AddressPending, ApplyFailed and the like pass by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One event to write."""
+
+    type: Literal["Normal", "Warning"]
+    reason: EventReason
+    message: str
+
+
+def transitions(old: Json, new: Json) -> list[Note]:
+    """The events for a change of status: the sentence of the condition, word for word, once per transition."""
+    return [*_ready(find(old, ConditionType.READY), find(new, ConditionType.READY)), *_store(old, new)]
+
+
+def _ready(before: Json, after: Json) -> list[Note]:
+    if all(before.get(field) == after.get(field) for field in ("status", "reason", "message")):
+        return []
+    reason, message = after["reason"], after["message"]
+    notes: list[Note] = []
+    if before.get("reason") == Reason.SUSPENDED and reason != Reason.SUSPENDED:
+        notes.append(Note("Normal", EventReason.RESUMED, messages.resumed()))
+    if reason in WARNINGS:
+        notes.append(Note("Warning", WARNINGS[reason], message))
+    elif reason == Reason.SUSPENDED and before.get("reason") != Reason.SUSPENDED:
+        notes.append(Note("Normal", EventReason.SUSPENDED, message))
+    elif after["status"] == "True" and before.get("status") != "True":
+        notes.append(Note("Normal", EventReason.ADAPTER_READY, message))
+    return notes
+
+
+def _store(old: Json, new: Json) -> list[Note]:
+    before, after = find(old, ConditionType.STORE_REACHABLE), find(new, ConditionType.STORE_REACHABLE)
+    if not after or (before.get("status"), before.get("message")) == (after["status"], after["message"]):
+        return []
+    if after["status"] == "False":
+        return [Note("Warning", EventReason.STORE_UNAVAILABLE, after["message"])]
+    if after["status"] == "True" and before.get("status") == "False":
+        return [Note("Normal", EventReason.STORE_RECOVERED, messages.store_recovered())]
+    return []
+
+
+class Recorder:
+    """Writes events. The same event again is counted on the first one, so that a flapping part does not fill the list."""
+
+    def __init__(self, cluster: Cluster, instance: str, now: Callable[[], datetime], log: logging.Logger) -> None:
+        self._cluster = cluster
+        self._instance = instance
+        self._now = now
+        self._log = log
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    async def record(self, adapter: Json, note: Note) -> None:
+        """Writes one event. An event is a courtesy: when it cannot be written, the log says so and work goes on."""
+        metadata = adapter["metadata"]
+        identity = "\0".join((metadata["uid"], note.reason, note.message))
+        name = f"{metadata['name']}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        count = self._counts[name] = self._counts.pop(name, 0) + 1
+        if len(self._counts) > REMEMBERED:
+            self._counts.popitem(last=False)
+        stamp = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        try:
+            if count == 1 and await self._cluster.create_event(self._event(adapter, note, name, stamp)):
+                return
+            count = self._counts[name] = max(count, 2)
+            try:
+                await self._cluster.patch_event(metadata["namespace"], name, {"count": count, "lastTimestamp": stamp})
+            except ApiNotFound:  # the API server keeps events for an hour: this is a new one
+                self._counts[name] = 1
+                await self._cluster.create_event(self._event(adapter, note, name, stamp))
+        except ApiError as error:
+            self._counts.pop(name, None)
+            self._log.warning("event %s not written: %s", note.reason, error.text)
+
+    def _event(self, adapter: Json, note: Note, name: str, stamp: str) -> Json:
+        metadata = adapter["metadata"]
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": metadata["namespace"]},
+            "involvedObject": {
+                "apiVersion": ADAPTER.api_version,
+                "kind": ADAPTER.kind,
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+            "type": note.type,
+            "reason": str(note.reason),
+            "message": note.message[:1024],
+            "source": {"component": COMPONENT},
+            "reportingComponent": f"{GROUP}/{COMPONENT}",
+            "reportingInstance": self._instance,
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+        }

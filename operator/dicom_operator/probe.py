@@ -1,0 +1,121 @@
+"""Asks each adapter pod for its `/status`, and wakes the adapter when the answer means something new.
+
+No answer is no verdict: a pod that cannot be asked (starting, NetworkPolicy, no route) has no report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import aiohttp
+
+from dicom_operator import api
+from dicom_operator.api import Json, Key
+from dicom_operator.observe import PodReport, ended, owner_key
+
+TICK_SECONDS = 1.0
+YOUNG_SECONDS = 3.0
+"""How soon a pod that has not answered yet is asked again."""
+TIMEOUT = aiohttp.ClientTimeout(total=5, sock_connect=3)
+LONGEST_ANSWER = 64 * 1024
+LONGEST_MESSAGE = 1024
+AT_ONCE = 16
+
+
+def parse_report(data: bytes) -> PodReport | None:
+    """The answer of an adapter, version 1; None when it is none. A pod's answer is foreign data: types and lengths are checked."""
+    try:
+        body = json.loads(data)
+        store = body["store"]
+        texts = [body["reason"], body["message"], store["reason"], store["message"]]
+        if body["version"] != 1 or not isinstance(body["ready"], bool) or not all(isinstance(text, str) for text in texts):
+            return None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return PodReport(body["ready"], *(_one_line(text) for text in texts))
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:LONGEST_MESSAGE]).strip()
+
+
+class Prober:
+    """Asks the pods in turn."""
+
+    def __init__(
+        self,
+        pods: Callable[[], Iterable[Json]],
+        enqueue: Callable[[Key], None],
+        seconds: float,
+        clock: Callable[[], float],
+        port: int = api.HTTP_PORT,
+    ) -> None:
+        self._pods = pods
+        self._enqueue = enqueue
+        self._seconds = seconds
+        self._clock = clock
+        self._port = port
+        self._due: dict[str, float] = {}
+        self.reports: dict[str, PodReport] = {}
+        """The last answer of each pod, by its uid."""
+
+    async def run(self) -> None:
+        """Asks for ever."""
+        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+            while True:
+                await self.tick(session)
+                await asyncio.sleep(TICK_SECONDS)
+
+    async def tick(self, session: aiohttp.ClientSession) -> None:
+        """Asks the pods whose time has come, a few at once."""
+        now, due = self._clock(), []
+        alive = set()
+        for pod in self._pods():
+            address = (pod.get("status") or {}).get("podIP")
+            if address and not ended(pod) and not pod["metadata"].get("deletionTimestamp"):
+                alive.add(pod["metadata"]["uid"])
+                if self._due.get(pod["metadata"]["uid"], 0.0) <= now:
+                    due.append((pod, address))
+        for uid in [uid for uid in self._due if uid not in alive]:
+            self._due.pop(uid)
+            self.reports.pop(uid, None)
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(pod: Json, address: str) -> None:
+            async with gate:
+                self._take(pod, await self._ask(session, address))
+
+        await asyncio.gather(*(ask(pod, address) for pod, address in due))
+
+    async def _ask(self, session: aiohttp.ClientSession, address: str) -> PodReport | None:
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with session.get(f"http://{host}:{self._port}/status", allow_redirects=False) as answer:
+                if answer.status != 200:
+                    return None
+                return parse_report(await _bounded(answer.content.iter_any()))
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+
+    def _take(self, pod: Json, report: PodReport | None) -> None:
+        uid = pod["metadata"]["uid"]
+        before = self.reports.get(uid)
+        if report is None:
+            self.reports.pop(uid, None)
+        else:
+            self.reports[uid] = report
+        self._due[uid] = self._clock() + (YOUNG_SECONDS if report is None and before is None else self._seconds)
+        if report != before and (key := owner_key(pod)):
+            self._enqueue(key)
+
+
+async def _bounded(chunks: AsyncIterator[Any]) -> bytes:
+    data = b""
+    async for chunk in chunks:
+        data += chunk
+        if len(data) > LONGEST_ANSWER:
+            return b""
+    return data

@@ -1,0 +1,202 @@
+"""The reconciler: one adapter from what is to what should be, from the top, every time (level-triggered).
+
+Nothing is remembered from one run to the next that a run needs to be right: a crash at any point is mended by the next run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicom_operator import __version__, api, messages, model, observe, status
+from dicom_operator.address import assigned
+from dicom_operator.api import ConditionType, Json, Key, Reason
+from dicom_operator.cache import Cache
+from dicom_operator.children import REFUSED_SECONDS, Children
+from dicom_operator.cluster import Cluster
+from dicom_operator.conditions import Condition, find
+from dicom_operator.config import Config
+from dicom_operator.errors import ApiConflict, ApiError, ApiNotFound, ApiUnavailable, SpecError
+from dicom_operator.events import Note, Recorder, transitions
+from dicom_operator.loadbalancer import is_public
+from dicom_operator.metrics import Metrics
+from dicom_operator.model import DicomAdapter
+from dicom_operator.observe import Observed, PodReport
+from dicom_operator.workqueue import Done, Outcome, RequeueAfter, Retry
+
+FIGHT_CORRECTIONS = 10
+FIGHT_SECONDS = 10.0
+"""Somebody who changes a child back as often as this gets a pause: two controllers must not keep the API server busy."""
+
+UNRESOLVED_SECONDS = 60.0
+"""How soon a load balancer's host name that could not be resolved is looked up again: it may lead to a public address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the reconciler works with."""
+
+    cluster: Cluster
+    cache: Cache
+    config: Config
+    recorder: Recorder
+    metrics: Metrics
+    reports: Mapping[str, PodReport]
+    resolve: Callable[[str], Awaitable[bool | None]]
+    now: Callable[[], datetime]
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    log: logging.Logger
+
+
+class Reconciler:
+    """Reconciles one key after the other."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._children = Children(tools.cluster, tools.cache, tools.config)
+        self._corrections: dict[Key, deque[float]] = {}
+
+    async def process(self, key: Key) -> Outcome:
+        """What the work queue calls: every outcome is counted, a defect of ours is told in the status and tried again."""
+        tools = self._tools
+        started = tools.clock()
+        try:
+            outcome = await self.reconcile(key)
+            label = type(outcome).__name__
+        except Exception as error:
+            tools.log.exception("reconcile failed", extra={"namespace": key.namespace, "adapter": key.name})
+            outcome, label = await self._defect(key, error), "Error"
+        tools.metrics.reconciled(label, tools.clock() - started)
+        return outcome
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """One run."""
+        tools = self._tools
+        body = tools.cache.get(api.ADAPTER, key.namespace, key.name)
+        if body is None:
+            tools.metrics.forget(key)
+            self._corrections.pop(key, None)
+            return Done()
+        if body["metadata"].get("deletionTimestamp"):
+            return Done()  # the garbage collector follows the owner references
+        observed = self._observe(body)
+        try:
+            adapter = self._parse(body)
+        except SpecError as error:
+            condition = status.applied("False", Reason.INVALID_SPEC, messages.invalid_spec(error.path, error.message))
+            return await self._publish(status.View(body, None, condition, observed), Done())
+        if model.is_paused(body):
+            condition = status.applied("Unknown", Reason.PAUSED, messages.paused())
+            return await self._publish(await self._view(body, adapter, condition, observed), Done())
+        if pause := self._fight_pause(key):
+            return RequeueAfter(pause)
+        result = await self._children.bring(adapter, observed, was_applied=_was_applied(body))
+        for kind, note in result.restored:
+            tools.metrics.drift_corrected(kind)
+            self._corrections.setdefault(key, deque(maxlen=FIGHT_CORRECTIONS)).append(tools.clock())
+            await self._tell(body, note)
+        if isinstance(result.retry, ApiConflict):
+            return Retry()  # somebody was faster, or the cache was behind: nothing to tell
+        outcome: Outcome = RequeueAfter(tools.config.resync_seconds * (0.9 + 0.2 * tools.random()))
+        if result.again_in is not None:
+            outcome = RequeueAfter(result.again_in)
+        if result.retry is not None:
+            outcome = Retry(result.retry.retry_after or 0.0 if isinstance(result.retry, ApiUnavailable) else 0.0)
+        view = await self._view(body, adapter, result.condition, observed)
+        if isinstance(outcome, RequeueAfter) and None in view.names.values():
+            outcome = RequeueAfter(min(outcome.seconds, UNRESOLVED_SECONDS))
+        return await self._publish(view, outcome)
+
+    def _parse(self, body: Json) -> DicomAdapter:
+        adapter, config = model.parse(body), self._tools.config
+        if adapter.pod.image and not config.image_allowed(adapter.pod.image):
+            allowed = (*config.allowed_images, config.adapter_image)
+            raise SpecError("spec.image", messages.image_not_allowed(adapter.pod.image, allowed))
+        return adapter
+
+    def _observe(self, body: Json) -> Observed:
+        cache, metadata = self._tools.cache, body["metadata"]
+        namespace, uid = metadata["namespace"], metadata["uid"]
+        children = {
+            observe.ref(child): child for resource in api.OWNED for child in cache.all(resource, namespace) if observe.is_ours(child, uid)
+        }
+        pods = observe.pods_of(cache.all(api.POD, namespace), metadata["name"])
+        return Observed(children, pods, self._tools.reports)
+
+    async def _view(self, body: Json, adapter: DicomAdapter, condition: Condition, observed: Observed) -> status.View:
+        hosts = assigned(observed.child(api.SERVICE, adapter.key.name))
+        names = {host: await self._tools.resolve(host) for host in hosts if is_public(host) is None}
+        return status.View(body, adapter, condition, observed, names)
+
+    async def _publish(self, view: status.View, outcome: Outcome) -> Outcome:
+        """Writes the status when it means something else than before, then tells of the transitions."""
+        tools, metadata = self._tools, view.body["metadata"]
+        old = view.body.get("status") or {}
+        new = status.build(view, tools.config, tools.now())
+        key = Key(metadata["namespace"], metadata["name"])
+        tools.metrics.conditions(key, {item["type"]: item["status"] for item in new["conditions"]})
+        if old == new:
+            return outcome
+        document = {
+            "apiVersion": api.ADAPTER.api_version,
+            "kind": api.ADAPTER.kind,
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": metadata["uid"]},
+            "status": new,
+        }
+        try:
+            answer = await tools.cluster.apply_status(document)
+        except ApiNotFound:
+            return Done()
+        except (ApiConflict, ApiUnavailable) as error:
+            return Retry(error.retry_after or 0.0 if isinstance(error, ApiUnavailable) else 0.0)
+        except ApiError as error:
+            tools.log.warning("status not written: %s", error.text, extra={"namespace": key.namespace, "adapter": key.name})
+            return RequeueAfter(REFUSED_SECONDS)
+        tools.cache.put(api.ADAPTER, answer)
+        for note in transitions(old, new):
+            await self._tell(view.body, note)
+        return outcome
+
+    async def _tell(self, body: Json, note: Note) -> None:
+        metadata = body["metadata"]
+        extra = {
+            "namespace": metadata["namespace"],
+            "adapter": metadata["name"],
+            "generation": metadata["generation"],
+            "reason": str(note.reason),
+        }
+        self._tools.log.log(logging.WARNING if note.type == "Warning" else logging.INFO, "%s", note.message, extra=extra)
+        await self._tools.recorder.record(body, note)
+
+    async def _defect(self, key: Key, error: Exception) -> Outcome:
+        """Nobody reads the operator's log first: the status says that it is our fault. It must not fail itself."""
+        body = self._tools.cache.get(api.ADAPTER, key.namespace, key.name)
+        text = error.text if isinstance(error, ApiError) else type(error).__name__
+        if body is not None:
+            condition = status.applied("False", Reason.APPLY_FAILED, messages.internal_error(text))
+            try:
+                await self._publish(status.View(body, None, condition, self._observe(body)), Done())
+            except Exception:
+                self._tools.log.exception("status after a defect not written", extra={"namespace": key.namespace, "adapter": key.name})
+        return Retry()
+
+    def _fight_pause(self, key: Key) -> float:
+        times = self._corrections.get(key)
+        if not times or len(times) < FIGHT_CORRECTIONS:
+            return 0.0
+        return max(0.0, times[0] + FIGHT_SECONDS - self._tools.clock())
+
+
+def _was_applied(body: Json) -> bool:
+    """Whether this very generation had been applied by this version of the operator: then a child that is missing was deleted."""
+    old = body.get("status") or {}
+    current = find(old, ConditionType.APPLIED)
+    return (
+        current.get("status") == "True"
+        and current.get("observedGeneration") == body["metadata"]["generation"]
+        and old.get("operatorVersion") == __version__
+    )

@@ -1,0 +1,124 @@
+"""The status of a DicomAdapter, from what was done and what is observed. Pure; the time is a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dicom_operator import __version__, api, conditions, messages, workload
+from dicom_operator.address import Address, address
+from dicom_operator.api import ConditionType, Json, Reason
+from dicom_operator.conditions import Condition
+from dicom_operator.config import Config
+from dicom_operator.model import DicomAdapter
+from dicom_operator.observe import Observed, PodReport
+from dicom_operator.render import adapter_image
+
+STALLED = frozenset({Reason.INVALID_SPEC, Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.REJECTED})
+STORE_REASONS = frozenset({Reason.REACHABLE, Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.UNREACHABLE, Reason.THROTTLED})
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that a status is made from."""
+
+    body: Json
+    adapter: DicomAdapter | None
+    """None when the spec cannot be parsed."""
+    applied: Condition
+    observed: Observed
+    names: Mapping[str, bool | None] = field(default_factory=dict)
+    """Whether the host names of the load balancer lead to a public address; None: they could not be resolved."""
+
+
+def applied(status: conditions.Status, reason: Reason, message: str) -> Condition:
+    """The Applied condition."""
+    return Condition(ConditionType.APPLIED, status, reason, message)
+
+
+def build(view: View, config: Config, now: datetime) -> Json:
+    """The whole status to apply."""
+    body, adapter = view.body, view.adapter
+    previous = body.get("status") or {}
+    generation = body["metadata"]["generation"]
+    if view.applied.reason == Reason.PAUSED and previous.get("observedGeneration", 0) != generation:
+        generation, adapter = previous.get("observedGeneration", 0), None  # what is served is the generation before the pause
+    name = body["metadata"]["name"]
+    deployment = view.observed.child(api.DEPLOYMENT, name)
+    wanted = ((deployment or {}).get("spec") or {}).get("replicas", 0) if adapter is None else adapter.wanted_replicas
+    running = workload.available(wanted, deployment, view.observed.pods, view.observed.reports)
+    reached = address(adapter, view.observed.child(api.SERVICE, name), view.names) if adapter else _kept_address(previous)
+    store = store_reachable(view.observed.pods, view.observed.reports, previous)
+    ready = _ready(view.applied, adapter, running, reached)
+    parts = [ready, view.applied, running, reached.condition]
+    if store:
+        parts.append(store)
+    parts += _kstatus(ready, view.applied, running, reached.condition, stuck=workload.deadline_exceeded(deployment))
+    observed_replicas = (deployment or {}).get("status") or {}
+    result: Json = {
+        "observedGeneration": generation,
+        "conditions": conditions.render(parts, previous.get("conditions") or (), generation, now.strftime("%Y-%m-%dT%H:%M:%SZ")),
+        "replicas": observed_replicas.get("replicas", 0),
+        "readyReplicas": observed_replicas.get("readyReplicas", 0),
+        "replicasSummary": f"{observed_replicas.get('readyReplicas', 0)}/{wanted}",
+        "selector": ",".join(f"{key}={value}" for key, value in _selector(name).items()),
+        "operatorVersion": __version__,
+        "adapterImage": adapter_image(adapter, config) if adapter else previous.get("adapterImage", config.adapter_image),
+    }
+    optional = {"address": reached.host, "port": reached.port, "endpoint": reached.endpoint}
+    return result | {key: value for key, value in optional.items() if value}
+
+
+def store_reachable(pods: Sequence[Json], reports: Mapping[str, PodReport], previous: Json) -> Condition | None:
+    """What the adapters found when they asked the store: the worst; None before the first answer. Silence is Unknown, never False."""
+    answers = [reports[pod["metadata"]["uid"]] for pod in pods if pod["metadata"]["uid"] in reports]
+    told = [answer for answer in answers if answer.store_reason in STORE_REASONS]
+    bad = next((answer for answer in told if answer.store_reason != Reason.REACHABLE), None)
+    if bad:
+        return Condition(ConditionType.STORE_REACHABLE, "False", Reason(bad.store_reason), bad.store_message)
+    if told:
+        return Condition(ConditionType.STORE_REACHABLE, "True", Reason.REACHABLE, told[0].store_message)
+    if conditions.find(previous, ConditionType.STORE_REACHABLE):
+        return Condition(ConditionType.STORE_REACHABLE, "Unknown", Reason.NOT_PROBED, messages.store_not_probed())
+    return None
+
+
+def _ready(done: Condition, adapter: DicomAdapter | None, running: Condition, reached: Address) -> Condition:
+    parts = [running, reached.condition]
+    if done.reason != Reason.PAUSED:  # paused: Ready goes on telling about the workload
+        parts.insert(0, done)
+    if adapter and adapter.suspend and (done.true or done.reason == Reason.PAUSED):
+        return Condition(ConditionType.READY, "False", Reason.SUSPENDED, messages.suspended())
+    text = messages.ready(reached.endpoint) if reached.endpoint else reached.condition.message
+    if adapter and not reached.endpoint:
+        text = messages.ready_at_nodes(adapter.ae_title, reached.port)
+    return conditions.summarize(parts, Condition(ConditionType.READY, "True", Reason.AVAILABLE, text))
+
+
+def _kstatus(ready: Condition, done: Condition, running: Condition, reached: Condition, *, stuck: bool) -> list[Condition]:
+    """Reconciling and Stalled: abnormal-true, absent when not true (kstatus), never both."""
+    if done.reason in STALLED:
+        return [Condition(ConditionType.STALLED, "True", done.reason, done.message)]
+    if done.reason == Reason.APPLY_FAILED:
+        return [Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING_WITH_RETRY, done.message)]
+    if ready.true or ready.reason in (Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.PUBLIC_ADDRESS) or done.reason == Reason.PAUSED:
+        return []
+    if stuck:
+        return [Condition(ConditionType.STALLED, "True", Reason.PROGRESS_DEADLINE_EXCEEDED, running.message)]
+    waits = running if not running.true else reached
+    return [Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, waits.message)]
+
+
+def _kept_address(previous: Json) -> Address:
+    """With a spec that cannot be read, or is not served, the address is the one told before."""
+    old = conditions.find(previous, ConditionType.ADDRESS_ASSIGNED)
+    if not old or old["reason"] not in set(Reason):  # another version of the operator may have other reasons
+        text = messages.not_yet_applied()
+        return Address(Condition(ConditionType.ADDRESS_ASSIGNED, "Unknown", Reason.NOT_OBSERVED, text))
+    condition = Condition(ConditionType.ADDRESS_ASSIGNED, old["status"], Reason(old["reason"]), old["message"])
+    return Address(condition, previous.get("address", ""), previous.get("port", 0), previous.get("endpoint", ""))
+
+
+def _selector(name: str) -> dict[str, str]:
+    return {api.NAME_LABEL: api.APP_NAME, api.INSTANCE_LABEL: name}

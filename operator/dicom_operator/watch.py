@@ -1,0 +1,97 @@
+"""kopf's part: it watches, and every event goes into the cache and wakes its adapter. The only module with kopf's decorators.
+
+Only `on.event` handlers: any other kind would write finalizers or annotations on our objects and on the children.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+from kopf._core.engines.peering import Identity
+
+from dicom_operator import api
+from dicom_operator.api import Json, Key, Resource
+from dicom_operator.cache import Cache
+from dicom_operator.config import Config
+from dicom_operator.connection import Connection
+from dicom_operator.resync import keys_of, selector
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Where events go."""
+
+    cache: Cache
+    enqueue: Callable[[Key], None]
+    told: Callable[[Resource], None]
+
+    def take(self, resource: Resource, event: Any) -> None:
+        """One watch event; a change of owner wakes the old and the new one."""
+        body: Json = event["object"]
+        self.told(resource)
+        metadata = body["metadata"]
+        before = self.cache.get(resource, metadata["namespace"], metadata["name"])
+        gone = event["type"] == "DELETED"
+        changed = self.cache.remove(resource, body) if gone else self.cache.put(resource, body)
+        if not changed:
+            return
+        for one in (before, body):
+            if one is not None and (key := keys_of(resource, one)):
+                self.enqueue(key)
+
+
+def build_registry(intake: Intake, connection: Connection) -> kopf.OperatorRegistry:
+    """The handlers of one operator; nothing is registered on import."""
+    registry = kopf.OperatorRegistry()
+    for resource in api.WATCHED:
+        _watch(registry, intake, resource)
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await connection.for_kopf(datetime.datetime.now(datetime.UTC))
+
+    return registry
+
+
+def _watch(registry: kopf.OperatorRegistry, intake: Intake, resource: Resource) -> None:
+    @kopf.on.event(resource.group, resource.version, resource.plural, id=resource.plural, registry=registry)
+    async def handle(event: Any, **_: Any) -> None:
+        intake.take(resource, event)
+
+
+def build_settings(config: Config) -> kopf.OperatorSettings:
+    """Kopf's settings: no peering, no scanning, timeouts that keep no dead watch alive."""
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.posting.loggers = False
+    settings.posting.reporting_component = "dicom-operator"
+    settings.posting.reporting_instance = config.pod_name
+    settings.posting.event_name_prefix = "dicom-operator-"
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    settings.process.ultimate_exiting_timeout = 25
+    for resource in api.WATCHED:
+        if found := selector(resource):
+            settings.watching.label_selectors[resource.group, resource.version, resource.plural] = found
+    return settings
+
+
+async def watch(registry: kopf.OperatorRegistry, config: Config, stop: asyncio.Event) -> None:
+    """Watches until the process is told to end, or was told so before kopf took the signals over; raises when a watch cannot go on."""
+    await kopf.operator(
+        registry=registry,
+        settings=build_settings(config),
+        identity=Identity(config.pod_name),  # else kopf asks for the user's name, which a numeric user of a container has not
+        clusterwide=not config.namespaces,
+        namespaces=list(config.namespaces),
+        stop_flag=stop,
+    )

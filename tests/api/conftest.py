@@ -1,0 +1,42 @@
+"""A real API server for the whole run, and an operator process for each module."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api.support import Api, Namespace, OperatorProcess
+from tests.support.apiserver import ApiServer
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[ApiServer]:
+    with ApiServer() as server:
+        server.install_crds()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api(api_server: ApiServer) -> Iterator[Api]:
+    client = Api(api_server)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def operator(api: Api) -> Iterator[OperatorProcess]:
+    with OperatorProcess(api.server.environment) as process:
+        process.wait_ready()
+        yield process
+
+
+@pytest.fixture
+def namespace(api: Api) -> Iterator[Namespace]:
+    name = f"test-{next(_numbers)}"
+    api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield Namespace(api, name)
+    api.delete(f"/apis/dicomadapter.io/v1alpha1/namespaces/{name}/dicomadapters")

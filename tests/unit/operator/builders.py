@@ -1,0 +1,88 @@
+"""Documents for the tests of the operator's pure parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dicom_operator import model
+from dicom_operator.config import Config
+
+CONFIG = Config(adapter_image="ghcr.io/acme/dicom-adapter:0.1.0", operator_namespace="dicom-system")
+STORE = "https://pacs.hospital.example/dicom-web"
+HEALTHCARE = "projects/p/locations/europe-west4/datasets/d/dicomStores/s"
+
+
+def body(annotations: dict[str, str] | None = None, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """A DicomAdapter as the API server holds it; None takes a field away."""
+    merged = {"aeTitle": "GATE", "dicomStore": STORE, **spec}
+    return {
+        "apiVersion": "dicomadapter.io/v1alpha1",
+        "kind": "DicomAdapter",
+        "metadata": {
+            "name": "ct-east",
+            "namespace": "rad",
+            "uid": "uid-1",
+            "generation": 3,
+            "resourceVersion": "10",
+            "annotations": annotations or {},
+        },
+        "spec": {key: value for key, value in merged.items() if value is not None},
+        "status": status or {},
+    }
+
+
+def adapter(**spec: Any) -> model.DicomAdapter:
+    return model.parse(body(**spec))
+
+
+def deployment(*, wanted: int = 1, generation: int = 1, conditions: list[Any] | None = None, **status: int) -> dict[str, Any]:
+    """A Deployment whose controller has seen generation 1, with that many replicas in each state."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "ct-east", "namespace": "rad", "generation": generation},
+        "spec": {"replicas": wanted},
+        "status": {"observedGeneration": 1, "conditions": conditions or [], **status},
+    }
+
+
+def serving(count: int = 1) -> dict[str, Any]:
+    """A Deployment that is rolled out."""
+    return deployment(wanted=count, replicas=count, readyReplicas=count, updatedReplicas=count, availableReplicas=count)
+
+
+def service(address: str = "", **spec: Any) -> dict[str, Any]:
+    """The Service, with the address that its load balancer gave."""
+    kind = "ip" if address[-1:].isdigit() or ":" in address else "hostname"
+    ingress = [{kind: address}] if address else []
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "ct-east", "namespace": "rad"},
+        "spec": {"ports": [{"port": 11112, "nodePort": 30123}], **spec},
+        "status": {"loadBalancer": {"ingress": ingress}},
+    }
+
+
+def pod(name: str = "ct-east-7c9-x", *, created: str = "2026-01-01T00:00:00Z", uid: str = "", **status: Any) -> dict[str, Any]:
+    """A pod of the Deployment `ct-east`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "rad",
+            "uid": uid or name,
+            "creationTimestamp": created,
+            "ownerReferences": [{"kind": "ReplicaSet", "name": name.rpartition("-")[0], "controller": True, "uid": "rs"}],
+        },
+        "spec": {
+            "containers": [{"name": "adapter", "image": "ghcr.io/acme/dicom-adapter:0.1.0", "resources": {"limits": {"memory": "1Gi"}}}]
+        },
+        "status": status,
+    }
+
+
+def container(**status: Any) -> dict[str, Any]:
+    """`status.containerStatuses` of a pod."""
+    return {"containerStatuses": [{"name": "adapter", "ready": False, "restartCount": 0, "state": {}, **status}]}

@@ -1,0 +1,189 @@
+"""The cache believes what is newest, whichever way it came; the sweep finds what the watches lost."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import Any, cast
+
+import pytest
+
+from dicom_operator.api import ADAPTER, POD, SERVICE, WATCHED, Key, Resource
+from dicom_operator.cache import Cache, Listing
+from dicom_operator.cluster import Cluster
+from dicom_operator.errors import ApiUnavailable
+from dicom_operator.resync import Resync, Watches
+from dicom_operator.watch import Intake
+
+
+def thing(name: str = "a", version: int = 1, namespace: str = "rad", **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"namespace": namespace, "name": name, "resourceVersion": str(version), **metadata}}
+
+
+def names(cache: Cache) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in cache.all(SERVICE))
+
+
+def test_any_order_of_the_same_news_ends_the_same():
+    steps = [("put", 1), ("put", 2), ("remove", 3), ("put", 4)]
+    for order in itertools.permutations(steps):
+        cache = Cache()
+        for verb, version in order:
+            getattr(cache, verb)(SERVICE, thing(version=version))
+        assert [item["metadata"]["resourceVersion"] for item in cache.all(SERVICE)] == ["4"], order
+
+
+def test_what_is_gone_stays_gone_for_late_news():
+    cache = Cache()
+    cache.put(SERVICE, thing(version=1))
+    assert cache.remove(SERVICE, thing(version=3))
+    assert not cache.put(SERVICE, thing(version=2))
+    assert cache.replace(SERVICE, Listing([thing(version=2)], 2)) == []
+    assert names(cache) == []
+
+
+def test_a_deletion_that_comes_before_our_own_answer():
+    """kopf tells only the last of a burst: created and deleted at once is a deletion of what we have not seen yet."""
+    cache = Cache()
+    assert cache.remove(SERVICE, thing(version=3))  # news: it wakes the adapter
+    assert not cache.remove(SERVICE, thing(version=3))
+    assert not cache.put(SERVICE, thing(version=2))
+    assert names(cache) == []
+
+
+def test_the_same_version_is_no_news():
+    cache = Cache()
+    assert cache.put(SERVICE, thing())
+    assert not cache.put(SERVICE, thing())
+
+
+def test_managed_fields_are_not_kept():
+    cache = Cache()
+    cache.put(SERVICE, thing(managedFields=[{}]))
+    (kept,) = cache.all(SERVICE)
+    assert "managedFields" not in kept["metadata"]
+
+
+def test_a_listing_tells_what_is_new_changed_and_gone():
+    cache = Cache()
+    for name in ("same", "changed", "gone"):
+        cache.put(SERVICE, thing(name))
+    missed = cache.replace(SERVICE, Listing([thing("same"), thing("changed", 2), thing("new", 3)], 5))
+    assert sorted(item["metadata"]["name"] for item in missed) == ["changed", "changed", "gone", "new"]
+    assert names(cache) == ["changed", "new", "same"]
+
+
+def test_a_stale_listing_undoes_nothing():
+    cache = Cache()
+    cache.put(SERVICE, thing("a", 10))
+    assert cache.replace(SERVICE, Listing([], 5)) == []
+    assert names(cache) == ["a"]
+
+
+def test_a_listing_of_one_namespace_leaves_the_others():
+    cache = Cache()
+    cache.put(SERVICE, thing("a", namespace="one"))
+    cache.put(SERVICE, thing("b", namespace="two"))
+    cache.replace(SERVICE, Listing([], 5), ["one"])
+    assert names(cache) == ["b"]
+    assert [item["metadata"]["name"] for item in cache.all(SERVICE, "two")] == ["b"]
+
+
+def test_what_was_asked_for_and_is_not_there_is_forgotten():
+    cache = Cache()
+    cache.put(SERVICE, thing())
+    cache.forget(SERVICE, "rad", "a")
+    cache.forget(SERVICE, "rad", "never")
+    assert names(cache) == []
+
+
+LABELS = {"app.kubernetes.io/managed-by": "dicom-operator", "app.kubernetes.io/instance": "ct-east"}
+
+
+class Lists:
+    """A cluster that only lists."""
+
+    def __init__(self) -> None:
+        self.listings: dict[Any, Listing] = {}
+        self.calls: list[tuple[str, str | None, str, bool]] = []
+        self.fails = False
+
+    async def list(self, resource, namespace, selector, *, cached):
+        self.calls.append((resource.plural, namespace, selector, cached))
+        if self.fails:
+            raise ApiUnavailable("gone", namespace=namespace or "")
+        return self.listings.get(resource, Listing([], 1))
+
+
+@pytest.fixture
+def parts():
+    lists, cache, watches = Lists(), Cache(), Watches()
+    woken: list[Key] = []
+    resync = Resync(cast(Cluster, lists), cache, watches, (), woken.append, logging.getLogger("test"))
+    return lists, cache, watches, woken, resync
+
+
+async def test_the_first_listing_reads_every_kind_and_wakes_every_adapter(parts):
+    lists, cache, _, woken, resync = parts
+    lists.listings[ADAPTER] = Listing([thing("one"), thing("two")], 5)
+    await resync.fill()
+    assert [call[0] for call in lists.calls] == [resource.plural for resource in WATCHED]
+    assert all(not cached for *_, cached in lists.calls)
+    selectors = {plural: selector for plural, _, selector, _ in lists.calls}
+    assert selectors.pop("dicomadapters") == ""
+    assert set(selectors.values()) == {"app.kubernetes.io/managed-by=dicom-operator,app.kubernetes.io/name=dicom-adapter"}
+    assert woken == [Key("rad", "one"), Key("rad", "two")]
+    assert len(list(cache.all(ADAPTER))) == 2
+
+
+async def test_a_sweep_wakes_the_owner_of_what_vanished(parts):
+    lists, cache, _, woken, resync = parts
+    cache.put(SERVICE, thing("ct-east", labels=LABELS))
+    lists.listings[SERVICE] = Listing([], 9)
+    await resync.sweep()
+    assert woken == [Key("rad", "ct-east")]
+    woken.clear()
+    await resync.sweep()
+    assert woken == []
+
+
+async def test_a_watch_that_tells_nothing_while_listings_do_is_deaf(parts):
+    lists, _, watches, _, resync = parts
+    for version in (1, 2):
+        assert watches.deaf == []
+        lists.listings[SERVICE] = Listing([thing("x", version, labels=LABELS)], version)
+        await resync.sweep()
+    assert watches.deaf == ["services"]
+    watches.told(SERVICE)
+    assert watches.deaf == []
+
+
+async def test_a_watch_that_lost_one_event_is_not_deaf(parts):
+    lists, _, watches, _, resync = parts
+    for version in (1, 2, 3, 4):
+        watches.told(SERVICE)
+        lists.listings[SERVICE] = Listing([thing("x", version, labels=LABELS)], version)
+        await resync.sweep()
+    assert watches.deaf == []
+
+
+async def test_a_listing_that_fails_is_logged_and_tried_again_later(parts, caplog):
+    lists, _, watches, _, resync = parts
+    lists.fails = True
+    await resync.sweep()
+    assert "listing of services in all namespaces failed: gone" in caplog.messages
+    assert watches.deaf == []
+
+
+def test_an_event_goes_into_the_cache_and_wakes_the_old_and_the_new_owner():
+    cache = Cache()
+    woken: list[Key] = []
+    told: list[Resource] = []
+    intake = Intake(cache, woken.append, told.append)
+    intake.take(POD, {"type": "ADDED", "object": thing("p", 1, labels=LABELS)})
+    intake.take(POD, {"type": "MODIFIED", "object": thing("p", 2, labels={**LABELS, "app.kubernetes.io/instance": "other"})})
+    intake.take(POD, {"type": "MODIFIED", "object": thing("p", 2, labels=LABELS)})  # the echo of our own write
+    intake.take(POD, {"type": "DELETED", "object": thing("p", 3)})
+    assert woken == [Key("rad", "ct-east"), Key("rad", "ct-east"), Key("rad", "other"), Key("rad", "other")]
+    assert told == [POD] * 4
+    assert cache.get(POD, "rad", "p") is None

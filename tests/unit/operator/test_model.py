@@ -1,0 +1,166 @@
+"""The second line of validation: what is refused, with which words, and what the adapter is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from dicom_operator import model
+from dicom_operator.config import Config
+from dicom_operator.errors import SpecError
+from tests.unit.operator.builders import HEALTHCARE, STORE, adapter, body
+
+REFUSED = [
+    ({"aeTitle": None}, "spec.aeTitle", "is required"),
+    (
+        {"aeTitle": "SEVENTEEN_LETTERS"},
+        "spec.aeTitle",
+        "'SEVENTEEN_LETTERS' is no AE title; write 1 to 16 printable ASCII characters without backslash and without spaces at the ends",
+    ),
+    ({"aeTitle": "A\\B"}, "spec.aeTitle", None),
+    ({"aeTitle": " GATE"}, "spec.aeTitle", None),
+    ({"acceptedAETitles": ["OK", ""]}, "spec.acceptedAETitles[1]", None),
+    ({"port": 0}, "spec.port", "must be a whole number between 1 and 65535, not 0"),
+    ({"port": True}, "spec.port", None),
+    ({"replicas": 33}, "spec.replicas", "must be a whole number between 0 and 32, not 33"),
+    ({"suspend": "yes"}, "spec.suspend", "must be true or false, not 'yes'"),
+    ({"logLevel": "Verbose"}, "spec.logLevel", "must be one of Info, Debug, Warning, Error, not 'Verbose'"),
+    ({"dicomStore": 5}, "spec.dicomStore", "must be a string, not 5"),
+    ({"dicomStore": "ftp://x"}, "spec.dicomStore", None),
+    ({"dicomStore": "https://x:port/y"}, "spec.dicomStore", None),
+    (
+        {"dicomStore": f"{STORE}/studies/"},
+        "spec.dicomStore",
+        "must not end with '/studies', which the adapter appends itself; leave '/studies' out",
+    ),
+    ({"dicomStore": f"{HEALTHCARE}/studies"}, "spec.dicomStore", None),
+    (
+        {"dicomStore": "projects/p/dicomStores/s"},
+        "spec.dicomStore",
+        "the Cloud Healthcare path must be complete and nothing more: write 'projects/P/locations/L/datasets/D/dicomStores/S'",
+    ),
+    (
+        {"dicomStore": "https://me:secret@pacs.example/x"},
+        "spec.dicomStore",
+        "must not contain a user name or password; put them into a Secret and name it in `credentials.basicAuthSecret`",
+    ),
+    ({"dicomStore": f"{STORE}?a=b"}, "spec.dicomStore", "must not have a query ('?') or a fragment ('#'); write only the base URL"),
+    (
+        {"credentials": {"none": {}, "basicAuthSecret": {"name": "a"}}},
+        "spec.credentials",
+        "has `basicAuthSecret` and `none`; "
+        "keep one of `googleApplicationDefault`, `googleKeySecret`, `bearerTokenSecret`, `basicAuthSecret`, `none`",
+    ),
+    (
+        {"dicomStore": "http://pacs/x", "credentials": {"bearerTokenSecret": {"name": "a"}}},
+        "spec.credentials.allowInsecure",
+        "a token or password must not go over 'http://'; write `dicomStore` with 'https://', or set `credentials.allowInsecure` to true",
+    ),
+    (
+        {"drainSeconds": 200},
+        "spec.terminationGracePeriodSeconds",
+        "must be at least `drainSeconds` + 10, that is 210; raise it, or lower `drainSeconds`",
+    ),
+    (
+        {"service": {"sourceRanges": ["10.0.0.0/8", "10.0.0.0/33"]}},
+        "spec.service.sourceRanges[1]",
+        "'10.0.0.0/33' is no network in CIDR notation; write for example '10.20.0.0/16', a single address as '10.20.3.4/32'",
+    ),
+    ({"service": []}, "spec.service", "must be an object, not []"),
+    ({"podLabels": {"a": 1}}, "spec.podLabels", "must be a map of strings, not {'a': 1}"),
+    ({"tolerations": "x"}, "spec.tolerations", "must be a list, not 'x'"),
+]
+
+
+@pytest.mark.parametrize(("spec", "path", "message"), REFUSED)
+def test_what_cannot_work_is_refused_with_a_sentence(spec, path, message):
+    with pytest.raises(SpecError) as refused:
+        adapter(**spec)
+    assert refused.value.path == path
+    assert message is None or refused.value.message == message
+
+
+def test_the_adapter_is_told_every_default():
+    assert adapter().adapter_spec == {
+        "aeTitle": "GATE",
+        "acceptedAETitles": [],
+        "dicomStore": STORE,
+        "credentials": {"allowInsecure": False, "none": {}},
+        "delivery": {"timeoutSeconds": 20},
+        "limits": {
+            "maxAssociations": 100,
+            "maxAssociationsPerPeer": 32,
+            "maxPDUBytes": 131072,
+            "associationTimeoutSeconds": 30,
+            "dimseTimeoutSeconds": 60,
+            "idleTimeoutSeconds": 600,
+        },
+        "drainSeconds": 10,
+        "terminationGracePeriodSeconds": 120,
+        "logLevel": "Info",
+    }
+
+
+def test_a_healthcare_store_gets_googles_credentials():
+    found = adapter(dicomStore=f"{HEALTHCARE}/")
+    assert found.store.text == HEALTHCARE
+    assert (found.store.host, found.store.port) == ("healthcare.googleapis.com", 443)
+    assert found.adapter_spec["credentials"] == {
+        "allowInsecure": False,
+        "googleApplicationDefault": {},
+        "scopes": ["https://www.googleapis.com/auth/cloud-healthcare"],
+    }
+    assert found.secrets == ()
+
+
+@pytest.mark.parametrize(
+    ("credentials", "secrets", "config_maps"),
+    [
+        ({"googleKeySecret": {"name": "gcs-key"}}, ("gcs-key",), ()),
+        ({"bearerTokenSecret": {"name": "t", "key": "k"}}, ("t",), ()),
+        ({"basicAuthSecret": {"name": "login"}, "caBundle": {"configMap": "ca"}}, ("login",), ("ca",)),
+    ],
+)
+def test_secrets_and_config_maps_to_mount(credentials, secrets, config_maps):
+    found = adapter(credentials=credentials)
+    assert (found.secrets, found.config_maps) == (secrets, config_maps)
+
+
+def test_the_port_of_the_store():
+    assert adapter(dicomStore="http://orthanc.rad.svc:8042/dicom-web").store.port == 8042
+    assert adapter(dicomStore="http://orthanc.rad.svc/dicom-web").store.port == 80
+
+
+def test_source_ranges_are_written_as_networks():
+    found = adapter(service={"sourceRanges": ["10.1.2.3/8", "10.9.9.9/8", "fc00::1/7"]})
+    assert [str(item) for item in found.service.source_ranges] == ["10.0.0.0/8", "fc00::/7"]
+
+
+def test_fields_of_a_newer_crd_are_left_alone():
+    assert adapter(somethingNew={"a": 1}).ae_title == "GATE"
+
+
+def test_paused_by_annotation():
+    assert model.is_paused(body(annotations={"dicomadapter.io/reconcile": "disabled"}))
+    assert not model.is_paused(body(annotations={"dicomadapter.io/reconcile": "enabled"}))
+    assert not model.is_paused(body())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "image", "allowed"),
+    [
+        ("", "x/y:1", False),
+        ("ghcr.io/acme/", "ghcr.io/acme/anything:1", True),
+        ("ghcr.io/acme", "ghcr.io/acme/anything:1", True),
+        ("ghcr.io/acme", "ghcr.io/acme-evil/x:1", False),
+        ("ghcr.io/acme/dicom-adapter", "ghcr.io/acme/dicom-adapter:2", True),
+        ("ghcr.io/acme/dicom-adapter", "ghcr.io/acme/dicom-adapter@sha256:0", True),
+        ("ghcr.io/acme/dicom-adapter", "ghcr.io/acme/dicom-adapter-evil:2", False),
+        ("ghcr.io/acme/dicom-adapter:0.", "ghcr.io/acme/dicom-adapter:0.2", True),
+        ("localhost:5000", "localhost:5000/x:1", True),
+        ("localhost:500", "localhost:5000/x:1", False),
+        ("ghcr.io/acme/", "the/own:image", True),
+        ("ghcr.io/acme/", "the/own:image2", False),
+    ],
+)
+def test_the_right_to_create_an_adapter_is_not_the_right_to_run_anything(prefix, image, allowed):
+    assert Config(adapter_image="the/own:image", allowed_images=(prefix,)).image_allowed(image) is allowed

@@ -1,0 +1,367 @@
+"""The reconciler against a cluster in memory: for what the real API server cannot be made to do at the right moment."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from dicom_operator.api import ADAPTER, BY_KIND, OWNED, Json, Key, Resource
+from dicom_operator.cache import Cache, Listing
+from dicom_operator.children import NAME_TAKEN_SECONDS
+from dicom_operator.cluster import Cluster, KubeCluster
+from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnavailable
+from dicom_operator.events import Recorder
+from dicom_operator.metrics import Metrics
+from dicom_operator.reconcile import FIGHT_CORRECTIONS, UNRESOLVED_SECONDS, Reconciler, Tools
+from dicom_operator.workqueue import Done, Outcome, RequeueAfter, Retry
+from tests.unit.operator.builders import CONFIG, body, pod
+
+KEY = Key("rad", "ct-east")
+
+
+class FakeCluster:
+    """Objects in memory; an apply replaces the object, which suffices where only we write."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Json] = {}
+        self.version = 100
+        self.calls: list[tuple[str, str, str]] = []
+        self.failures: dict[tuple[str, str], Exception] = {}
+        self.events: list[Json] = []
+
+    def put(self, found: Json) -> Json:
+        self.version += 1
+        found["metadata"]["resourceVersion"] = str(self.version)
+        self.objects[found["kind"], found["metadata"]["name"]] = found
+        return copy.deepcopy(found)
+
+    def fail(self, verb: str, kind: str) -> None:
+        if error := self.failures.get((verb, kind)):
+            raise error
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
+        self.calls.append(("get", resource.kind, name))
+        self.fail("get", resource.kind)
+        return copy.deepcopy(self.objects.get((resource.kind, name)))
+
+    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
+        raise NotImplementedError
+
+    async def apply(self, found: Json) -> Json:
+        kind, name = found["kind"], found["metadata"]["name"]
+        self.calls.append(("apply", kind, name))
+        self.fail("apply", kind)
+        old = self.objects.get((kind, name))
+        wanted = found["metadata"].get("uid")
+        if wanted and (old is None or old["metadata"]["uid"] != wanted):
+            raise ApiConflict("uid mismatch", kind=kind, name=name)
+        new = copy.deepcopy(found)
+        new["metadata"].setdefault("uid", f"uid-{self.version}")
+        new["metadata"]["generation"] = 1
+        return self.put(new)
+
+    async def apply_status(self, found: Json) -> Json:
+        self.calls.append(("status", found["kind"], found["metadata"]["name"]))
+        self.fail("status", found["kind"])
+        new = copy.deepcopy(self.objects[found["kind"], found["metadata"]["name"]])
+        new["status"] = copy.deepcopy(found["status"])
+        return self.put(new)
+
+    async def delete(self, found: Json) -> None:
+        self.calls.append(("delete", found["kind"], found["metadata"]["name"]))
+        self.fail("delete", found["kind"])
+        del self.objects[found["kind"], found["metadata"]["name"]]
+
+    async def create_event(self, found: Json) -> bool:
+        self.events.append(found)
+        return True
+
+    async def patch_event(self, namespace: str, name: str, patch: Json) -> None:
+        pass
+
+
+class World:
+    """A cluster, our view of it, and a reconciler."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.cluster = FakeCluster()
+        self.cache = Cache()
+        self.now = 1000.0
+        self.metrics = Metrics()
+        self.names: dict[str, bool | None] = {}
+        self.change(**spec)
+        cluster = cast(Cluster, self.cluster)
+        log = logging.getLogger("test")
+        recorder = Recorder(cluster, "operator-0", lambda: datetime(2026, 11, 23, tzinfo=UTC), log)
+
+        async def resolve(host: str) -> bool | None:
+            return self.names.get(host)
+
+        self.reconciler = Reconciler(
+            Tools(
+                cluster, self.cache, CONFIG, recorder, self.metrics, {}, resolve,
+                lambda: datetime(2026, 11, 23, tzinfo=UTC), lambda: self.now, lambda: 0.5, log,
+            )
+        )  # fmt: skip
+
+    def change(self, **spec: Any) -> None:
+        old = self.cluster.objects.get(("DicomAdapter", "ct-east"), {})
+        new = body(status=old.get("status"), **spec)
+        new["metadata"]["generation"] = old.get("metadata", {}).get("generation", 0) + 1
+        self.cache.put(ADAPTER, self.cluster.put(new))
+
+    def see(self) -> None:
+        """The watches catch up."""
+        for (kind, _), found in self.cluster.objects.items():
+            self.cache.put(BY_KIND[kind], copy.deepcopy(found))
+        for resource in OWNED:
+            for found in list(self.cache.all(resource)):
+                if (found["kind"], found["metadata"]["name"]) not in self.cluster.objects:
+                    self.cache.forget(resource, "rad", found["metadata"]["name"])
+
+    async def run(self) -> Outcome:
+        self.cluster.calls.clear()
+        return await self.reconciler.process(KEY)
+
+    @property
+    def writes(self) -> list[tuple[str, str, str]]:
+        return [call for call in self.cluster.calls if call[0] != "get"]
+
+    def condition(self, kind: str = "Applied") -> tuple[str, str]:
+        found = self.cluster.objects["DicomAdapter", "ct-east"]["status"]["conditions"]
+        return next((item["status"], item["reason"]) for item in found if item["type"] == kind)
+
+
+async def test_reconciling_twice_writes_once():
+    world = World(replicas=2)
+    assert isinstance(await world.run(), RequeueAfter)
+    assert [call[1] for call in world.writes] == [
+        "ServiceAccount", "ConfigMap", "Deployment", "Service", "Service", "NetworkPolicy", "PodDisruptionBudget", "DicomAdapter",
+    ]  # fmt: skip
+    for _ in range(2):
+        assert await world.run() == RequeueAfter(600.0)
+        assert world.cluster.calls == []  # not even a read
+    world.see()
+    await world.run()
+    assert world.cluster.calls == []
+
+
+async def test_a_view_that_is_behind_is_corrected_by_reading():
+    """Restarted against an older view, the children are not in the cache: they are read, found good and left alone."""
+    world = World()
+    await world.run()
+    fresh = World()
+    fresh.cluster = world.cluster
+    restarted = World()
+    restarted.cluster.objects = copy.deepcopy(world.cluster.objects)
+    restarted.cache.put(ADAPTER, restarted.cluster.objects["DicomAdapter", "ct-east"])
+    await restarted.run()
+    assert len(restarted.cluster.calls) == 6
+    assert restarted.writes == []
+
+
+async def test_a_child_that_was_replaced_behind_our_back_is_not_written():
+    """The cache says it is ours; meanwhile somebody deleted it and made one of the same name: the uid tells, and nothing is forced."""
+    world = World()
+    await world.run()
+    world.cluster.put(
+        {"kind": "Service", "apiVersion": "v1", "metadata": {"name": "ct-east", "namespace": "rad", "uid": "theirs"}, "spec": {"a": 1}}
+    )
+    world.change(port=104)
+    assert isinstance(await world.run(), Retry)
+    assert world.cluster.objects["Service", "ct-east"]["spec"] == {"a": 1}
+    assert await world.run() == RequeueAfter(NAME_TAKEN_SECONDS)
+    assert world.cluster.objects["Service", "ct-east"]["spec"] == {"a": 1}
+    assert world.condition() == ("False", "NameConflict")
+
+
+async def test_children_of_a_deleted_adapter_of_the_same_name_are_no_conflict():
+    """Deleted and made again at once: the garbage collector has not been there yet, and nobody has to do anything."""
+    world = World()
+    await world.run()
+    again = World()
+    for kind in ("Deployment", "ConfigMap"):
+        left = copy.deepcopy(world.cluster.objects[kind, "ct-east"])
+        left["metadata"]["ownerReferences"][0]["uid"] = "the one before"
+        again.cluster.put(left)
+    assert isinstance(await again.run(), Retry)
+    assert again.condition() == ("False", "ApplyFailed")
+    assert again.cluster.events == []
+    assert [call for call in again.writes if call[0] != "status"] == []
+    again.cluster.objects["Deployment", "ct-east"]["metadata"]["ownerReferences"][0]["kind"] = "Somebody"
+    again.cluster.objects.pop(("ConfigMap", "ct-east"))
+    await again.run()
+    assert again.condition() == ("False", "NameConflict")
+
+
+async def test_gone_or_going_adapters_are_left_to_the_garbage_collector():
+    world = World()
+    await world.run()
+    going = copy.deepcopy(world.cluster.objects["DicomAdapter", "ct-east"])
+    going["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    world.cache.put(ADAPTER, world.cluster.put(going))
+    assert await world.run() == Done()
+    assert world.cluster.calls == []
+    world.cache.forget(ADAPTER, "rad", "ct-east")
+    assert await world.run() == Done()
+    assert "ct-east" not in world.metrics.render().decode()
+
+
+async def test_an_invalid_spec_waits_for_a_new_one():
+    world = World(aeTitle="A\\B")
+    assert await world.run() == Done()
+    assert world.condition() == ("False", "InvalidSpec")
+    assert await world.run() == Done()
+    assert world.writes == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome", "condition"),
+    [
+        (("apply", "Service", ApiUnavailable("slow down", code=429)), Retry(0.0), ("False", "ApplyFailed")),
+        (("apply", "Service", ApiUnavailable("no answer")), Retry(0.0), ("False", "ApplyFailed")),
+        (("get", "Service", ApiUnavailable("no answer")), Retry(0.0), ("False", "ApplyFailed")),
+        (
+            ("apply", "Service", ApiForbidden("no", verb="patch", resource="services", namespace="rad")),
+            RequeueAfter(60.0),
+            ("False", "Forbidden"),
+        ),
+        (("apply", "Service", RuntimeError("a bug")), Retry(0.0), ("False", "ApplyFailed")),
+    ],
+)
+async def test_failures_are_told_and_repeated(failure, outcome, condition):
+    verb, kind, error = failure
+    world = World()
+    world.cluster.failures[verb, kind] = error
+    assert await world.run() == outcome
+    assert world.condition() == condition
+    world.cluster.failures.clear()
+    await world.run()
+    assert world.condition() == ("True", "Applied")
+
+
+async def test_retry_after_is_kept():
+    world = World()
+    error = ApiUnavailable("slow down", code=429)
+    error.retry_after = 17.0
+    world.cluster.failures["apply", "Deployment"] = error
+    assert await world.run() == Retry(17.0)
+    assert ("apply", "Service", "ct-east") in world.writes  # one child that fails does not hold the others up
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ApiNotFound("gone"), Done()),
+        (ApiConflict("another one"), Retry()),
+        (ApiUnavailable("no answer"), Retry()),
+        (ApiForbidden("no"), RequeueAfter(60.0)),
+    ],
+)
+async def test_a_status_that_cannot_be_written(error: ApiError, outcome):
+    world = World()
+    world.cluster.failures["status", "DicomAdapter"] = error
+    assert await world.run() == outcome
+    assert world.cluster.events == []  # what was not written is not told
+
+
+async def test_a_defect_whose_status_fails_too_is_still_retried():
+    world = World()
+    world.cluster.failures = {("apply", "Service"): RuntimeError("a bug"), ("status", "DicomAdapter"): RuntimeError("another")}
+    assert await world.run() == Retry()
+
+
+async def test_two_controllers_do_not_fight_at_full_speed():
+    world = World()
+    await world.run()
+    for _ in range(FIGHT_CORRECTIONS):
+        theirs = copy.deepcopy(world.cluster.objects["Deployment", "ct-east"])
+        theirs["spec"]["replicas"] = 7
+        world.cache.put(BY_KIND["Deployment"], world.cluster.put(theirs))
+        await world.run()
+        assert world.cluster.objects["Deployment", "ct-east"]["spec"]["replicas"] == 1
+    world.cache.put(BY_KIND["Deployment"], world.cluster.put(theirs))
+    outcome = await world.run()
+    assert outcome == RequeueAfter(10.0)
+    assert world.cluster.calls == []
+    world.now += 10
+    await world.run()
+    assert ("apply", "Deployment", "ct-east") in world.writes
+
+
+async def test_what_is_no_longer_desired_is_pruned_by_its_owner_alone():
+    world = World(replicas=2)
+    await world.run()
+    foreign = {"kind": "PodDisruptionBudget", "apiVersion": "policy/v1", "metadata": {"name": "other", "namespace": "rad", "uid": "x"}}
+    world.cache.put(BY_KIND["PodDisruptionBudget"], world.cluster.put(foreign))
+    world.change(replicas=1)
+    await world.run()
+    assert [call for call in world.writes if call[0] == "delete"] == [("delete", "PodDisruptionBudget", "ct-east")]
+
+
+def accounts(world: World) -> list[str]:
+    return sorted(name for kind, name in world.cluster.objects if kind == "ServiceAccount")
+
+
+async def test_an_account_that_pods_use_is_kept_although_the_deployment_cannot_move():
+    """A Deployment that is refused goes on with the old account: without it the old pods get no token for the store."""
+    world = World()
+    await world.run()
+    serve(world)
+    world.change(serviceAccount={"name": "imaging"})
+    world.cluster.failures["apply", "Deployment"] = ApiForbidden("no", verb="patch", resource="deployments", namespace="rad")
+    await world.run()
+    assert accounts(world) == ["ct-east", "imaging"]
+
+
+async def test_an_account_that_draining_pods_use_is_kept_until_they_end():
+    world = World()
+    await world.run()
+    draining = pod()
+    draining["spec"]["serviceAccountName"] = "ct-east"
+    draining["metadata"]["deletionTimestamp"] = "2026-11-23T12:00:00Z"
+    world.cache.put(BY_KIND["Pod"], world.cluster.put(draining))
+    world.change(serviceAccount={"name": "imaging"}, suspend=True)
+    await world.run()
+    assert accounts(world) == ["ct-east", "imaging"]
+    world.cache.remove(BY_KIND["Pod"], draining)
+    await world.run()
+    assert accounts(world) == ["imaging"]
+
+
+def serve(world: World) -> None:
+    """The Deployment controller rolls it out."""
+    found = copy.deepcopy(world.cluster.objects["Deployment", "ct-east"])
+    found["status"] = {"observedGeneration": 1, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    world.cache.put(BY_KIND["Deployment"], world.cluster.put(found))
+
+
+async def test_a_name_that_cannot_be_resolved_yet_is_asked_for_again_soon():
+    """A cloud makes the name before the DNS has it; it must not be believed for ten minutes that the address is internal."""
+    world = World()
+    await world.run()
+    found = copy.deepcopy(world.cluster.objects["Service", "ct-east"])
+    found["status"] = {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}
+    world.cache.put(BY_KIND["Service"], world.cluster.put(found))
+    assert await world.run() == RequeueAfter(UNRESOLVED_SECONDS)
+    world.names["lb.example"] = True
+    assert await world.run() == RequeueAfter(600.0)
+    assert world.condition("AddressAssigned") == ("False", "PublicAddress")
+
+
+async def test_what_is_pruned_is_exactly_what_was_seen(monkeypatch):
+    """Meanwhile somebody may have taken the object over: then its resource version has moved, and the API server answers 409."""
+    sent: list[Any] = []
+
+    async def request(_: KubeCluster, *arguments: Any, **more: Any) -> Json:
+        sent.append(more["body"])
+        raise ApiConflict("changed")
+
+    monkeypatch.setattr(KubeCluster, "_request", request)
+    old = {"kind": "Service", "metadata": {"name": "a", "namespace": "rad", "uid": "u", "resourceVersion": "7"}}
+    await object.__new__(KubeCluster).delete(old)
+    assert sent == [{"propagationPolicy": "Background", "preconditions": {"uid": "u", "resourceVersion": "7"}}]
