@@ -1,0 +1,72 @@
+{{- define "dicom-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "dicom-operator.fullname" -}}
+{{- $name := include "dicom-operator.name" . }}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "dicom-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "dicom-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "dicom-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "dicom-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "dicom-operator.labels" -}}
+{{ include "dicom-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: dicom-operator
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* An image reference: repository:tag, the repository alone when it names a digest. */}}
+{{- define "dicom-operator.image" -}}
+{{- if contains "@" .image.repository }}
+{{- .image.repository }}
+{{- else }}
+{{- printf "%s:%s" .image.repository (default .chart.AppVersion .image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* What the operator does in the namespaces that it serves, and nothing more: it reads no Secrets. */}}
+{{- define "dicom-operator.rules" -}}
+- apiGroups: [dicomadapter.io]
+  resources: [dicomadapters]
+  verbs: [get, list, watch]
+- apiGroups: [dicomadapter.io]
+  resources: [dicomadapters/status]
+  verbs: [get, patch]
+# Where the API server enforces it, an owner reference that blocks deletion needs this right.
+- apiGroups: [dicomadapter.io]
+  resources: [dicomadapters/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, serviceaccounts, configmaps]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
