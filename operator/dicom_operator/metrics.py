@@ -46,11 +46,11 @@ class Metrics:
         )
         self._condition = Gauge(
             "dicom_operator_adapter_condition",
-            "1 for the status that a condition of an adapter has",
-            ["namespace", "name", "type", "status"],
+            "1 for the status and reason that a condition of an adapter has",
+            ["namespace", "name", "type", "status", "reason"],
             registry=registry,
         )
-        self._shown: dict[Key, dict[str, str]] = {}
+        self._shown: dict[Key, dict[str, tuple[str, str]]] = {}
 
     def watch_queue(
         self, depth: Callable[[], float], oldest: Callable[[], float], in_flight: Callable[[], float], retries: Callable[[], float]
@@ -78,22 +78,22 @@ class Metrics:
         """A child was put right."""
         self._drift.labels(kind=kind).inc()
 
-    def conditions(self, key: Key, statuses: Mapping[str, str]) -> None:
-        """The conditions of an adapter."""
-        old, new = self._shown.get(key, {}), dict(statuses)
+    def conditions(self, key: Key, conditions: Mapping[str, tuple[str, str]]) -> None:
+        """The conditions of an adapter: status and reason by type. Reasons are a fixed list, so there are no more series for it."""
+        old, new = self._shown.get(key, {}), dict(conditions)
         if old == new:
             return
-        for kind, status in old.items():
-            if new.get(kind) != status:
-                self._condition.remove(key.namespace, key.name, kind, status)
-        for kind, status in new.items():
-            self._condition.labels(namespace=key.namespace, name=key.name, type=kind, status=status).set(1)
+        for kind, shown in old.items():
+            if new.get(kind) != shown:
+                self._condition.remove(key.namespace, key.name, kind, *shown)
+        for kind, (status, reason) in new.items():
+            self._condition.labels(key.namespace, key.name, kind, status, reason).set(1)
         self._shown[key] = new
 
     def forget(self, key: Key) -> None:
         """The adapter is gone."""
-        for kind, status in self._shown.pop(key, {}).items():
-            self._condition.remove(key.namespace, key.name, kind, status)
+        for kind, shown in self._shown.pop(key, {}).items():
+            self._condition.remove(key.namespace, key.name, kind, *shown)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""

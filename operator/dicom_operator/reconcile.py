@@ -138,7 +138,7 @@ class Reconciler:
         old = view.body.get("status") or {}
         new = status.build(view, tools.config, tools.now())
         key = Key(metadata["namespace"], metadata["name"])
-        tools.metrics.conditions(key, {item["type"]: item["status"] for item in new["conditions"]})
+        tools.metrics.conditions(key, {item["type"]: (item["status"], item["reason"]) for item in new["conditions"]})
         if old == new:
             return outcome
         document = {
