@@ -11,7 +11,7 @@ CLUSTER := $(PYTHON) -m cluster
 PYTEST := $(BIN)/coverage run -m pytest
 NAME ?= demo
 
-.PHONY: help setup demo demo-down test test-unit test-adapter test-api test-pods check image cluster cluster-down bench lock coverage
+.PHONY: help setup demo demo-down test test-unit test-adapter test-api test-pods soak check image cluster cluster-down bench lock coverage
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ test: setup  ## every test, with coverage
 	cd cluster/go/kube
 	CGO_ENABLED=0 GOFLAGS= go test -trimpath -vet=off ./loadbalancer  # flags as in the build: others compile all of Kubernetes anew
 	cd $(CURDIR)
-	$(PYTEST) tests/unit tests/adapter tests/api
+	$(PYTEST) tests/unit tests/adapter tests/api tests/soak
 	if [ "$$(id -u)" = 0 ] || [ -n "$${CI:-}" ]; then
 	  $(MAKE) --no-print-directory test-pods
 	else
@@ -63,6 +63,9 @@ test-pods: setup  ## chart, images and pods on a real Kubernetes; needs root
 	trap '$(CLUSTER) stop --name test' EXIT
 	$(CLUSTER) start --name test
 	$(CLUSTER) exec --name test -- $(BIN)/pytest tests/pods
+
+soak: setup  ## tests/soak in their long forms, with the figures: held peers, memory, ten hours' work in minutes (about 15 minutes)
+	@$(BIN)/pytest tests/soak --long --timeout=3600 -rP
 
 coverage: $(VENV)/ready  ## line and branch coverage of the test runs since the last `make test`
 	@$(BIN)/coverage combine --quiet

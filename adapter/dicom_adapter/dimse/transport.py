@@ -46,6 +46,11 @@ class ReceiveBuffer:
             raise RuntimeError("the event loop interleaves reads: the shared receive buffer cannot be used with it")
         return self._view[:count]
 
+    def forget(self, owner: object) -> None:
+        """`owner` reads no more: what ended must not be kept alive for having been the last to read."""
+        if self._owner is owner:
+            self._owner = None
+
 
 class SocketProtocol(asyncio.BufferedProtocol):
     """One connection's side towards asyncio."""
@@ -91,6 +96,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the association."""
+        self._buffer.forget(self)
         if self._association is not None:
             self._association.lost(exc)
 

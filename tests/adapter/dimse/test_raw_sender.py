@@ -426,7 +426,7 @@ def test_the_acceptance_gives_back_what_the_standard_wants_given_back() -> None:
 
 
 def test_a_reply_to_a_connection_that_is_closed_at_once_harms_nobody() -> None:
-    with serving(Keeper()) as server:
+    with serving(Keeper(), max_associations_per_peer=100) as server:
         for _ in range(50):
             scu = RawScu("127.0.0.1", server.port)
             scu.send(REQUEST + pdata(pdv(3, COMMAND | LAST, echo_rq())))
