@@ -47,6 +47,9 @@ class Connection(Protocol):
     def write(self, data: bytes, /) -> None:
         """Send bytes, in time."""
 
+    def is_closing(self) -> bool:
+        """Whether it is closed, or as good as."""
+
     def pause_reading(self) -> None:
         """Hold the peer back."""
 
@@ -161,7 +164,8 @@ class Association:
         for output in outputs:
             match output:
                 case Send(data):
-                    self._connection.write(data)
+                    if not self._connection.is_closing():  # asyncio logs a line for each write on a connection that has failed
+                        self._connection.write(data)
                 case StartTimer():
                     self._silence.artim_since = self._loop.time()
                 case StopTimer():
