@@ -6,30 +6,19 @@ import asyncio
 import email.message
 import hashlib
 import json
+import ssl
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Self
 
 from aiohttp import web
 
+from tests.support import faults
 from tests.support.dicom import split
+from tests.support.faults import TOLD, Reply
 
-TOLD = "application/dicom+json"
-
-
-@dataclass(slots=True)
-class Reply:
-    """What to answer to one request. `body=None` on a 200 names the instance as stored."""
-
-    status: int = 200
-    body: bytes | str | None = None
-    content_type: str = TOLD
-    delay: float = 0.0
-    when: Literal["after body", "before body"] = "after body"
-    instead: Literal["", "reset", "never answer", "stop reading"] = ""
-    headers: dict[str, str] = field(default_factory=dict)
+__all__ = ["TOLD", "FaultStore", "Post", "Reply", "StrictPart", "failed_json", "google_error", "stored_json"]
 
 
 def stored_json(uid: str, *, warning: int | None = None) -> str:
@@ -128,21 +117,26 @@ class FaultStore:
         self.errors: list[str] = []
         self.host = host
         self.port = port
+        self.keep_alive_seconds = 75.0
         self._reply = reply
         self._keep = keep
+        self._tls: ssl.SSLContext | None = None
         self._changed = asyncio.Event()
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=1 << 40)
-        app.router.add_post("/dicom-web/studies", self._store)
-        app.router.add_get("/dicom-web/studies", self._search)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._routes(app)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, keepalive_timeout=self.keep_alive_seconds)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port)
+        site = web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self
+
+    def _routes(self, app: web.Application) -> None:
+        app.router.add_post("/dicom-web/studies", self._store)
+        app.router.add_get("/dicom-web/studies", self._search)
 
     async def __aexit__(self, *_: object) -> None:
         assert self._runner
@@ -167,22 +161,27 @@ class FaultStore:
                 await self._changed.wait()
 
     async def _search(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(("GET", request.path_qs, dict(request.headers)))
-        await asyncio.sleep(self.search_reply.delay)
-        return self._answer(self.search_reply, None)
+        self._note(request)
+        return await faults.answer(request, self.search_reply, None)
+
+    def _note(self, request: web.Request) -> None:
+        """Keeps what was asked."""
+        self.requests.append((request.method, request.path_qs, dict(request.headers)))
+        self._changed.set()
 
     async def _store(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(("POST", request.path_qs, dict(request.headers)))
+        self._note(request)
         post = Post(dict(request.headers), chunked="Content-Length" not in request.headers)
         self.posts.append(post)
-        self._changed.set()
         reply = self.script.popleft() if self.script else None
         try:
-            if reply and reply.when == "before body":
-                return await self._act(request, reply, post)
-            await self._read(request, post, reply)
-            reply = reply or (self._reply(post) if self._reply else None) or Reply()
-            return await self._act(request, reply, post)
+            if reply is None or not await faults.before_body(request, reply):
+                await self._read(request, post, reply)
+                reply = reply or (self._reply(post) if self._reply else None) or Reply()
+            if not reply.instead or reply.instead in ("half-close", "read slowly"):
+                post.answered = reply.status
+            named = stored_json(post.uid).encode() if reply.status == 200 and post.complete else None
+            return await faults.answer(request, reply, named)
         except ValueError as error:
             self.errors.append(str(error))
             return web.Response(status=400)
@@ -195,31 +194,8 @@ class FaultStore:
             part.feed(data)
             post.size = part.size
             self._changed.set()
-            if reply and reply.instead == "stop reading":
-                await asyncio.Event().wait()
+            await faults.pause(reply, len(data))
         post.part, post.digest = part.finish()
-        post.start = part.start
         post.start = part.start
         post.uid = str(split(part.start)[0].MediaStorageSOPInstanceUID)
         post.complete = True
-
-    async def _act(self, request: web.Request, reply: Reply, post: Post) -> web.StreamResponse:
-        if reply.delay:
-            await asyncio.sleep(reply.delay)
-        if reply.instead == "reset":
-            assert request.transport
-            request.transport.abort()
-            with suppress(ConnectionError):
-                await request.content.read()
-            return web.Response()  # to nobody
-        if reply.instead in ("never answer", "stop reading"):
-            await asyncio.Event().wait()
-        post.answered = reply.status
-        return self._answer(reply, post)
-
-    def _answer(self, reply: Reply, post: Post | None) -> web.StreamResponse:
-        body = reply.body
-        if body is None and reply.status == 200 and post is not None:
-            body = stored_json(post.uid)
-        data = body.encode() if isinstance(body, str) else body
-        return web.Response(status=reply.status, body=data, headers={"Content-Type": reply.content_type, **reply.headers})
