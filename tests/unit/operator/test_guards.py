@@ -118,9 +118,7 @@ def test_conditions_of_an_adapter_go_with_it():
     metrics.conditions(key, {"Ready": ("False", "PublicAddress"), "Stalled": ("True", "Rejected")})
     metrics.conditions(key, {"Ready": ("False", "Suspended")})
     lines = [line for line in metrics.render().decode().splitlines() if line.startswith("dicom_operator_adapter_condition{")]
-    assert lines == [
-        'dicom_operator_adapter_condition{name="ct-east",namespace="rad",reason="Suspended",status="False",type="Ready"} 1.0'
-    ]
+    assert lines == ['dicom_operator_adapter_condition{name="ct-east",namespace="rad",reason="Suspended",status="False",type="Ready"} 1.0']
     metrics.forget(key)
     assert "ct-east" not in metrics.render().decode()
 
