@@ -3,137 +3,18 @@
 from __future__ import annotations
 
 import copy
-import logging
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from dicom_operator.api import ADAPTER, BY_KIND, OWNED, Json, Key, Resource
-from dicom_operator.cache import Cache, Listing
+from dicom_operator.api import ADAPTER, BY_KIND, Json
 from dicom_operator.children import NAME_TAKEN_SECONDS
-from dicom_operator.cluster import Cluster, KubeCluster
+from dicom_operator.cluster import KubeCluster
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnavailable
-from dicom_operator.events import Recorder
-from dicom_operator.metrics import Metrics
-from dicom_operator.reconcile import FIGHT_CORRECTIONS, UNRESOLVED_SECONDS, Reconciler, Tools
-from dicom_operator.workqueue import Done, Outcome, RequeueAfter, Retry
-from tests.unit.operator.builders import CONFIG, body, pod
-
-KEY = Key("rad", "ct-east")
-
-
-class FakeCluster:
-    """Objects in memory; an apply replaces the object, which suffices where only we write."""
-
-    def __init__(self) -> None:
-        self.objects: dict[tuple[str, str], Json] = {}
-        self.version = 100
-        self.calls: list[tuple[str, str, str]] = []
-        self.failures: dict[tuple[str, str], Exception] = {}
-        self.events: list[Json] = []
-
-    def put(self, found: Json) -> Json:
-        self.version += 1
-        found["metadata"]["resourceVersion"] = str(self.version)
-        self.objects[found["kind"], found["metadata"]["name"]] = found
-        return copy.deepcopy(found)
-
-    def fail(self, verb: str, kind: str) -> None:
-        if error := self.failures.get((verb, kind)):
-            raise error
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
-        self.calls.append(("get", resource.kind, name))
-        self.fail("get", resource.kind)
-        return copy.deepcopy(self.objects.get((resource.kind, name)))
-
-    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
-        raise NotImplementedError
-
-    async def apply(self, found: Json) -> Json:
-        kind, name = found["kind"], found["metadata"]["name"]
-        self.calls.append(("apply", kind, name))
-        self.fail("apply", kind)
-        old = self.objects.get((kind, name))
-        wanted = found["metadata"].get("uid")
-        if wanted and (old is None or old["metadata"]["uid"] != wanted):
-            raise ApiConflict("uid mismatch", kind=kind, name=name)
-        new = copy.deepcopy(found)
-        new["metadata"].setdefault("uid", f"uid-{self.version}")
-        new["metadata"]["generation"] = 1
-        return self.put(new)
-
-    async def apply_status(self, found: Json) -> Json:
-        self.calls.append(("status", found["kind"], found["metadata"]["name"]))
-        self.fail("status", found["kind"])
-        new = copy.deepcopy(self.objects[found["kind"], found["metadata"]["name"]])
-        new["status"] = copy.deepcopy(found["status"])
-        return self.put(new)
-
-    async def delete(self, found: Json) -> None:
-        self.calls.append(("delete", found["kind"], found["metadata"]["name"]))
-        self.fail("delete", found["kind"])
-        del self.objects[found["kind"], found["metadata"]["name"]]
-
-    async def create_event(self, found: Json) -> bool:
-        self.events.append(found)
-        return True
-
-    async def patch_event(self, namespace: str, name: str, patch: Json) -> None:
-        pass
-
-
-class World:
-    """A cluster, our view of it, and a reconciler."""
-
-    def __init__(self, **spec: Any) -> None:
-        self.cluster = FakeCluster()
-        self.cache = Cache()
-        self.now = 1000.0
-        self.metrics = Metrics()
-        self.names: dict[str, bool | None] = {}
-        self.change(**spec)
-        cluster = cast(Cluster, self.cluster)
-        log = logging.getLogger("test")
-        recorder = Recorder(cluster, "operator-0", lambda: datetime(2026, 11, 23, tzinfo=UTC), log)
-
-        async def resolve(host: str) -> bool | None:
-            return self.names.get(host)
-
-        self.reconciler = Reconciler(
-            Tools(
-                cluster, self.cache, CONFIG, recorder, self.metrics, {}, resolve,
-                lambda: datetime(2026, 11, 23, tzinfo=UTC), lambda: self.now, lambda: 0.5, log,
-            )
-        )  # fmt: skip
-
-    def change(self, **spec: Any) -> None:
-        old = self.cluster.objects.get(("DicomAdapter", "ct-east"), {})
-        new = body(status=old.get("status"), **spec)
-        new["metadata"]["generation"] = old.get("metadata", {}).get("generation", 0) + 1
-        self.cache.put(ADAPTER, self.cluster.put(new))
-
-    def see(self) -> None:
-        """The watches catch up."""
-        for (kind, _), found in self.cluster.objects.items():
-            self.cache.put(BY_KIND[kind], copy.deepcopy(found))
-        for resource in OWNED:
-            for found in list(self.cache.all(resource)):
-                if (found["kind"], found["metadata"]["name"]) not in self.cluster.objects:
-                    self.cache.forget(resource, "rad", found["metadata"]["name"])
-
-    async def run(self) -> Outcome:
-        self.cluster.calls.clear()
-        return await self.reconciler.process(KEY)
-
-    @property
-    def writes(self) -> list[tuple[str, str, str]]:
-        return [call for call in self.cluster.calls if call[0] != "get"]
-
-    def condition(self, kind: str = "Applied") -> tuple[str, str]:
-        found = self.cluster.objects["DicomAdapter", "ct-east"]["status"]["conditions"]
-        return next((item["status"], item["reason"]) for item in found if item["type"] == kind)
+from dicom_operator.reconcile import FIGHT_CORRECTIONS, UNRESOLVED_SECONDS
+from dicom_operator.workqueue import Done, RequeueAfter, Retry
+from tests.unit.operator.builders import pod
+from tests.unit.operator.world import World
 
 
 async def test_reconciling_twice_writes_once():
