@@ -94,7 +94,7 @@ cluster-down:  ## ends it
 	@$(CLUSTER) stop --name $(NAME)
 
 bench: setup  ## benchmarks, each against a peer in the same run
-	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python -m bench.$$(basename $$script .py); done
 
 lock:  ## writes requirements/*.txt anew; needs uv
 	@requirements/lock
