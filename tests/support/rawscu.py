@@ -68,6 +68,13 @@ def associate_rq(
     return pdu(1, fixed + item(0x10, application_context.encode()) + b"".join(contexts) + item(0x50, user))
 
 
+def associate_ac(contexts: Iterable[tuple[int, int, str]], *, user_items: bytes = b"", maximum_length: int = 16384) -> bytes:
+    """An A-ASSOCIATE-AC; contexts are ID, result and transfer syntax."""
+    user = item(0x51, struct.pack(">L", maximum_length)) + item(0x52, b"1.2.826.0.1.3680043.10.1") + user_items
+    answers = b"".join(item(0x21, bytes((number, 0, result, 0)) + item(0x40, syntax.encode())) for number, result, syntax in contexts)
+    return pdu(2, struct.pack(">Hxx", 1) + bytes(64) + item(0x10, APPLICATION_CONTEXT.encode()) + answers + item(0x50, user))
+
+
 def pdu(kind: int, body: bytes) -> bytes:
     return struct.pack(">BxL", kind, len(body)) + body
 

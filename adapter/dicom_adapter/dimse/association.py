@@ -18,7 +18,6 @@ from dicom_adapter.dimse.machine import (
     ReleaseIndication,
     Send,
     StartTimer,
-    State,
     StopTimer,
     UpperLayer,
 )
@@ -34,6 +33,7 @@ from dicom_adapter.dimse.observer import AssociationSummary, Outcome, Peer
 from dicom_adapter.dimse.pdu import AbortReason, AbortSource, Fragment, ProtocolViolation
 from dicom_adapter.dimse.performer import Negotiated, Performer
 from dicom_adapter.dimse.registry import Acceptor
+from dicom_adapter.dimse.states import State
 
 _log = logging.getLogger(__name__)
 

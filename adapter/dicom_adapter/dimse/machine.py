@@ -1,22 +1,24 @@
-"""The DICOM upper layer protocol machine (PS3.8 9.2) of an association acceptor, sans-IO.
+"""The DICOM upper layer protocol machine (PS3.8 9.2) of both roles, sans-IO.
 
 Bytes go in through `receive`, local primitives through the methods named after them; out come events for the owner of the connection:
 what to send, when the ARTIM timer runs, when to close, and what the peer wants. No sockets, no clock, no tasks.
 
-`TRANSITIONS` is table 9-10 for the acceptor: hold it against the standard. What differs:
+It walks `states.TRANSITIONS`, table 9-10 cell by cell. What differs from the standard:
 
-* A connection whose first byte begins no DICOM PDU (HTTP, TLS, a port scan) is closed without an answer instead of Evt19/AA-1: the other
-  side would not understand an A-ABORT.
+* A connection whose first byte begins no DICOM PDU (HTTP, TLS, a port scan, a server of something else) is closed without an answer instead
+  of Evt19: the other side would not understand an A-ABORT.
+* AE-6 always issues the indication and leads to Sta3; a request of another protocol version is rejected from there (AE-8): on the wire it
+  is the same.
+* An A-ABORT in Sta4, where nothing was sent yet, closes the connection that is being opened (AA-2); there is no timer to stop.
 * After Evt19 the stream cannot be trusted, so all later bytes are dropped instead of being read as PDUs in Sta13.
 * An A-ABORT that a timer causes names the service provider as its source (PS3.8 table 9-26, source 2, reason 0).
 """
 
 import logging
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import Final, NamedTuple
 
-from dicom_adapter.dimse.associate import AssociateRequest, decode_associate_request
+from dicom_adapter.dimse.associate import AssociateAcceptance, AssociateRequest, decode_associate_acceptance, decode_associate_request
 from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.pdu import (
     PDU_HEADER,
@@ -30,102 +32,19 @@ from dicom_adapter.dimse.pdu import (
     PduType,
     ProtocolViolation,
 )
+from dicom_adapter.dimse.states import PDU_EVENTS, TRANSITIONS, Action, Event, State
 
 _log = logging.getLogger(__name__)
 
 
-class State(StrEnum):
-    """PS3.8 tables 9-1 to 9-5, as far as an acceptor that never asks for a release can come."""
-
-    STA1 = "Sta1: idle"
-    STA2 = "Sta2: connection open, awaiting A-ASSOCIATE-RQ"
-    STA3 = "Sta3: awaiting local A-ASSOCIATE response"
-    STA6 = "Sta6: association established, ready for data transfer"
-    STA8 = "Sta8: awaiting local A-RELEASE response"
-    STA13 = "Sta13: awaiting transport connection close"
-
-
-class Event(StrEnum):
-    """The rows of PS3.8 table 9-10 that an acceptor can meet."""
-
-    EVT3 = "Evt3: A-ASSOCIATE-AC PDU received"
-    EVT4 = "Evt4: A-ASSOCIATE-RJ PDU received"
-    EVT5 = "Evt5: transport connection indication"
-    EVT6 = "Evt6: A-ASSOCIATE-RQ PDU received"
-    EVT7 = "Evt7: A-ASSOCIATE response primitive (accept)"
-    EVT8 = "Evt8: A-ASSOCIATE response primitive (reject)"
-    EVT9 = "Evt9: P-DATA request primitive"
-    EVT10 = "Evt10: P-DATA-TF PDU received"
-    EVT12 = "Evt12: A-RELEASE-RQ PDU received"
-    EVT13 = "Evt13: A-RELEASE-RP PDU received"
-    EVT14 = "Evt14: A-RELEASE response primitive"
-    EVT15 = "Evt15: A-ABORT request primitive"
-    EVT16 = "Evt16: A-ABORT PDU received"
-    EVT17 = "Evt17: transport connection closed"
-    EVT18 = "Evt18: ARTIM timer expired"
-    EVT19 = "Evt19: unrecognized or invalid PDU received"
-
-
-class Action(StrEnum):
-    """PS3.8 tables 9-6 to 9-9."""
-
-    AE5 = "AE-5: issue transport response, start ARTIM"
-    AE6 = "AE-6: stop ARTIM, issue A-ASSOCIATE indication"
-    AE7 = "AE-7: send A-ASSOCIATE-AC"
-    AE8 = "AE-8: send A-ASSOCIATE-RJ, start ARTIM"
-    DT1 = "DT-1: send P-DATA-TF"
-    DT2 = "DT-2: issue P-DATA indication"
-    AR2 = "AR-2: issue A-RELEASE indication"
-    AR4 = "AR-4: send A-RELEASE-RP, start ARTIM"
-    AR5 = "AR-5: stop ARTIM"
-    AR7 = "AR-7: send P-DATA-TF"
-    AA1 = "AA-1: send A-ABORT (service user), start ARTIM"
-    AA2 = "AA-2: stop ARTIM, close transport connection"
-    AA3 = "AA-3: issue A-ABORT or A-P-ABORT indication, close transport connection"
-    AA4 = "AA-4: issue A-P-ABORT indication"
-    AA5 = "AA-5: stop ARTIM"
-    AA6 = "AA-6: ignore PDU"
-    AA7 = "AA-7: send A-ABORT"
-    AA8 = "AA-8: send A-ABORT (service provider), issue A-P-ABORT indication, start ARTIM"
-
-
-def _table() -> dict[tuple[State, Event], tuple[Action, State]]:
-    s1, s2, s3, s6, s8, s13 = State
-    rows: dict[Event, dict[State, tuple[Action, State]]] = {
-        Event.EVT3: {s2: (Action.AA1, s13), s3: (Action.AA8, s13), s6: (Action.AA8, s13), s8: (Action.AA8, s13), s13: (Action.AA6, s13)},
-        Event.EVT4: {s2: (Action.AA1, s13), s3: (Action.AA8, s13), s6: (Action.AA8, s13), s8: (Action.AA8, s13), s13: (Action.AA6, s13)},
-        Event.EVT5: {s1: (Action.AE5, s2)},
-        Event.EVT6: {s2: (Action.AE6, s3), s3: (Action.AA8, s13), s6: (Action.AA8, s13), s8: (Action.AA8, s13), s13: (Action.AA7, s13)},
-        Event.EVT7: {s3: (Action.AE7, s6)},
-        Event.EVT8: {s3: (Action.AE8, s13)},
-        Event.EVT9: {s6: (Action.DT1, s6), s8: (Action.AR7, s8)},
-        Event.EVT10: {s2: (Action.AA1, s13), s3: (Action.AA8, s13), s6: (Action.DT2, s6), s8: (Action.AA8, s13), s13: (Action.AA6, s13)},
-        Event.EVT12: {s2: (Action.AA1, s13), s3: (Action.AA8, s13), s6: (Action.AR2, s8), s8: (Action.AA8, s13), s13: (Action.AA6, s13)},
-        Event.EVT13: {s2: (Action.AA1, s13), s3: (Action.AA8, s13), s6: (Action.AA8, s13), s8: (Action.AA8, s13), s13: (Action.AA6, s13)},
-        Event.EVT14: {s8: (Action.AR4, s13)},
-        Event.EVT15: {s3: (Action.AA1, s13), s6: (Action.AA1, s13), s8: (Action.AA1, s13)},
-        Event.EVT16: {s2: (Action.AA2, s1), s3: (Action.AA3, s1), s6: (Action.AA3, s1), s8: (Action.AA3, s1), s13: (Action.AA2, s1)},
-        Event.EVT17: {s2: (Action.AA5, s1), s3: (Action.AA4, s1), s6: (Action.AA4, s1), s8: (Action.AA4, s1), s13: (Action.AR5, s1)},
-        Event.EVT18: {s2: (Action.AA2, s1), s13: (Action.AA2, s1)},
-        Event.EVT19: {s2: (Action.AA1, s13), s3: (Action.AA8, s13), s6: (Action.AA8, s13), s8: (Action.AA8, s13), s13: (Action.AA7, s13)},
-    }
-    return {(state, event): cell for event, cells in rows.items() for state, cell in cells.items()}
-
-
-TRANSITIONS: Final = _table()
-
-PDU_EVENTS: Final = {
-    PduType.A_ASSOCIATE_RQ: Event.EVT6,
-    PduType.A_ASSOCIATE_AC: Event.EVT3,
-    PduType.A_ASSOCIATE_RJ: Event.EVT4,
-    PduType.P_DATA_TF: Event.EVT10,
-    PduType.A_RELEASE_RQ: Event.EVT12,
-    PduType.A_RELEASE_RP: Event.EVT13,
-    PduType.A_ABORT: Event.EVT16,
-}
-
 # The actions that need what the PDU says; for the others its header is enough and the rest is passed over.
-_READING_ACTIONS: Final = frozenset({Action.AE6, Action.DT2, Action.AR2, Action.AA2, Action.AA3})
+_READING_ACTIONS: Final = frozenset(
+    {
+        *(Action.AE3, Action.AE4, Action.AE6, Action.DT2),
+        *(Action.AR2, Action.AR3, Action.AR6, Action.AR8, Action.AR10),
+        *(Action.AA2, Action.AA3),
+    }
+)
 
 
 class Send(NamedTuple):
@@ -146,14 +65,38 @@ class Close(NamedTuple):
     """Close the transport connection."""
 
 
+class Connect(NamedTuple):
+    """Open the transport connection, then call `connected`."""
+
+
 class AssociateIndication(NamedTuple):
     """The peer asks for an association: answer with `accept` or `reject`."""
 
     request: AssociateRequest
 
 
+class AssociateConfirmation(NamedTuple):
+    """The peer accepts the association."""
+
+    acceptance: AssociateAcceptance
+
+
+class AssociateRefusal(NamedTuple):
+    """The peer rejects the association (PS3.8 table 9-21)."""
+
+    result: int
+    source: int
+    reason: int
+
+
 class ReleaseIndication(NamedTuple):
-    """The peer asks for the release: answer with `release` when the operations are done."""
+    """The peer asks for the release: answer with `release` when the operations are done. In a collision both have asked at once."""
+
+    collision: bool = False
+
+
+class ReleaseConfirmation(NamedTuple):
+    """The peer agrees to the release."""
 
 
 class AbortIndication(NamedTuple):
@@ -163,7 +106,21 @@ class AbortIndication(NamedTuple):
     message: str
 
 
-Output = Send | StartTimer | StopTimer | Close | AssociateIndication | ReleaseIndication | AbortIndication | Fragment | Foreign
+Output = (
+    Send
+    | StartTimer
+    | StopTimer
+    | Close
+    | Connect
+    | AssociateIndication
+    | AssociateConfirmation
+    | AssociateRefusal
+    | ReleaseIndication
+    | ReleaseConfirmation
+    | AbortIndication
+    | Fragment
+    | Foreign
+)
 
 
 class InvalidTransition(Exception):
@@ -175,19 +132,21 @@ def encode_abort(source: AbortSource, reason: AbortReason = AbortReason.NOT_SPEC
     return PDU_HEADER.pack(PduType.A_ABORT, 4) + bytes((0, 0, source, reason))
 
 
+RELEASE_REQUEST: Final = PDU_HEADER.pack(PduType.A_RELEASE_RQ, 4) + bytes(4)
 RELEASE_RESPONSE: Final = PDU_HEADER.pack(PduType.A_RELEASE_RP, 4) + bytes(4)
 
 
 class UpperLayer:
     """One association's machine. Every method returns or yields what its owner must do, in order."""
 
-    __slots__ = ("_contexts", "_deaf", "_limits", "_reader", "state")
+    __slots__ = ("_contexts", "_deaf", "_limits", "_reader", "_requestor", "state")
 
     def __init__(self, limits: Limits) -> None:
         self.state = State.STA1
         self._limits = limits
         self._reader = PduReader(limits)
         self._contexts: frozenset[int] = frozenset()
+        self._requestor = False
         self._deaf = False
 
     @property
@@ -197,13 +156,26 @@ class UpperLayer:
 
     def _step(self, event: Event) -> Action:
         try:
-            action, self.state = TRANSITIONS[self.state, event]
+            action, state, otherwise = TRANSITIONS[self.state, event]
         except KeyError:
             raise InvalidTransition(f"{event} in {self.state}") from None
+        self.state = otherwise if action is Action.AR8 and otherwise is not None and not self._requestor else state
         return action
 
+    def associate(self) -> tuple[Output, ...]:
+        """Evt1: be the requestor of an association."""
+        self._step(Event.EVT1)
+        self._requestor = True
+        return (Connect(),)
+
+    def connected(self, request: bytes, contexts: frozenset[int]) -> tuple[Output, ...]:
+        """Evt2: the connection that `associate` asked for is open: ask for the association, proposing `contexts`."""
+        self._step(Event.EVT2)
+        self._contexts = contexts
+        return (Send(request),)
+
     def connect(self) -> tuple[Output, ...]:
-        """Evt5: the transport connection is open."""
+        """Evt5: a transport connection was opened to us: be its acceptor."""
         self._step(Event.EVT5)
         return (StartTimer(),)
 
@@ -223,16 +195,22 @@ class UpperLayer:
         self._step(Event.EVT9)
         return (Send(pdus),)
 
+    def request_release(self) -> tuple[Output, ...]:
+        """Evt11: ask for the release."""
+        self._step(Event.EVT11)
+        return (Send(RELEASE_REQUEST),)
+
     def release(self) -> tuple[Output, ...]:
         """Evt14: agree to the release."""
-        self._step(Event.EVT14)
-        return Send(RELEASE_RESPONSE), StartTimer()
+        action = self._step(Event.EVT14)
+        return (Send(RELEASE_RESPONSE),) if action is Action.AR9 else (Send(RELEASE_RESPONSE), StartTimer())
 
     def abort(self, source: AbortSource, reason: AbortReason = AbortReason.NOT_SPECIFIED) -> tuple[Output, ...]:
         """Evt15: abort the association, or do nothing where there is none any more."""
         if (self.state, Event.EVT15) not in TRANSITIONS:
             return ()
-        self._step(Event.EVT15)
+        if self._step(Event.EVT15) is Action.AA2:
+            return (Close(),)
         return Send(encode_abort(source, reason)), StartTimer()
 
     def closed(self) -> tuple[Output, ...]:
@@ -254,7 +232,7 @@ class UpperLayer:
         try:
             for event in self._reader.feed(data):
                 if isinstance(event, Fragment):
-                    if self.state is not State.STA6:
+                    if self.state is not State.STA6 and self.state is not State.STA7:
                         continue  # the rest of a PDU that its owner answered with an A-ABORT (AA-6)
                     if event.context_id not in self._contexts:
                         raise ProtocolViolation(f"P-DATA on presentation context {event.context_id}, which was not accepted")
@@ -281,7 +259,7 @@ class UpperLayer:
         event = PDU_EVENTS[header.type]
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("received %s of %d bytes in %s", header.type.name, header.length, self.state)
-        action, _ = TRANSITIONS[self.state, event]
+        action = TRANSITIONS[self.state, event].action
         if action in _READING_ACTIONS:
             return
         before = self.state
@@ -296,9 +274,22 @@ class UpperLayer:
                 self._step(Event.EVT6)
                 yield StopTimer()
                 yield AssociateIndication(request)
+            case PduType.A_ASSOCIATE_AC:
+                acceptance = decode_associate_acceptance(body.data)
+                self._contexts = _usable(acceptance, self._contexts)
+                self._step(Event.EVT3)
+                yield AssociateConfirmation(acceptance)
+            case PduType.A_ASSOCIATE_RJ:
+                self._step(Event.EVT4)
+                yield AssociateRefusal(*body.data[1:4])
+                yield Close()
             case PduType.A_RELEASE_RQ:
-                self._step(Event.EVT12)
-                yield ReleaseIndication()
+                yield ReleaseIndication(collision=self._step(Event.EVT12) is Action.AR8)
+            case PduType.A_RELEASE_RP:
+                action = self._step(Event.EVT13)
+                yield ReleaseConfirmation()
+                if action is Action.AR3:
+                    yield Close()
             case _:
                 yield from self._act(self._step(Event.EVT16), AbortReason.NOT_SPECIFIED, _abort_text(body.data))
 
@@ -321,6 +312,14 @@ class UpperLayer:
                 yield StartTimer()
             case _:  # AA-6
                 pass
+
+
+def _usable(acceptance: AssociateAcceptance, proposed: frozenset[int]) -> frozenset[int]:
+    """Return the contexts that were accepted, all of which must have been proposed."""
+    answered = [context.context_id for context in acceptance.contexts]
+    if len(set(answered)) != len(answered) or not proposed.issuperset(answered):
+        raise ProtocolViolation("an A-ASSOCIATE-AC answers a presentation context twice, or one that was not proposed")
+    return frozenset(context.context_id for context in acceptance.contexts if not context.result)
 
 
 def _abort_text(body: bytes) -> str:

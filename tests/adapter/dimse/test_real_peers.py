@@ -100,7 +100,7 @@ def test_a_worklist_query() -> None:
     with serving(Keeper()) as server:
         done = run(server, "findscu", "-W", "-k", "0010,0010")
         assert "No Acceptable Presentation Contexts" in done.stderr
-        assert [refused[1:] for refused in server.recorder.refused] == [(WORKLIST, "Modality Worklist - FIND")]
+        assert [refused[1:] for refused in eventually(lambda: server.recorder.refused)] == [(WORKLIST, "Modality Worklist - FIND")]
 
 
 @pytest.mark.parametrize("maximum", [4096, 16384, 131072])

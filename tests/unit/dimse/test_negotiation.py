@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 
-from dicom_adapter.dimse.associate import AssociateRequest, RoleProposal, UserIdentity, decode_associate_request
+from dicom_adapter.dimse.associate import (
+    AnsweredContext,
+    AssociateAcceptance,
+    AssociateRequest,
+    CommonExtended,
+    RoleProposal,
+    UserIdentity,
+    decode_associate_acceptance,
+    decode_associate_request,
+)
 from dicom_adapter.dimse.negotiation import (
     ContextResult,
     abstract_syntax_name,
@@ -20,7 +29,7 @@ from dicom_adapter.dimse.negotiation import (
 )
 from dicom_adapter.dimse.observer import Rejection
 from dicom_adapter.dimse.pdu import ProtocolViolation
-from tests.support.rawscu import CT_STORAGE, EXPLICIT, IMPLICIT, VERIFICATION, associate_rq, context, item
+from tests.support.rawscu import CT_STORAGE, EXPLICIT, IMPLICIT, VERIFICATION, associate_ac, associate_rq, context, item, pdu
 
 JPEG = "1.2.840.10008.1.2.4.50"
 WORKLIST = "1.2.840.10008.5.1.4.31"
@@ -32,6 +41,10 @@ def request(*contexts: bytes, user_items: bytes = b"", **values: object) -> Asso
 
 def role(uid: str, scu: int, scp: int) -> bytes:
     return item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes((scu, scp)))
+
+
+def counted(value: bytes) -> bytes:
+    return struct.pack(">H", len(value)) + value
 
 
 def identity(kind: int, response: int) -> bytes:
@@ -117,7 +130,7 @@ def test_only_the_scu_role_is_left_to_a_requestor() -> None:
 )
 def test_a_user_identity_is_confirmed_only_when_asked_and_when_that_means_nothing_more(kind: int, asked: int, confirmed: bool) -> None:
     proposed = request(context(1, VERIFICATION, EXPLICIT), user_items=identity(kind, asked))
-    assert proposed.user_identity == UserIdentity(kind, bool(asked))
+    assert proposed.user_identity == UserIdentity(kind, bool(asked), b"name", b"pass")
     acceptance = encode_acceptance(proposed, negotiate(proposed, serves_storage=True), 16384)
     assert (item(0x59, b"\0\0") in acceptance) == confirmed
 
@@ -189,6 +202,12 @@ BROKEN = {
     "a role of one byte": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x54, b"\0\0011\1")),
     "an identity cut short": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x58, b"\1\1\0\4na")),
     "an empty identity": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x58, b"\1")),
+    "a common extended negotiation without a service class": associate_rq(
+        "GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x57, counted(b"1.2"))
+    ),
+    "a related class past its list": associate_rq(
+        "GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x57, counted(b"1.2") + counted(b"1.3") + counted(b"\0\7abc"))
+    ),
     "an empty extended negotiation": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=item(0x56, b"\0")),
     "half an item header": associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT)], user_items=b"\x55\0"),
     "fixed fields cut short": bytes(60),
@@ -205,9 +224,71 @@ def test_unknown_items_are_skipped() -> None:
     proposed = request(
         context(1, CT_STORAGE, EXPLICIT),
         item(0x99, b"?"),
-        user_items=item(0x99, b"??") + item(0x56, b"\0\3" + b"1.2\1") + item(0x57, b"\0\0"),
+        user_items=item(0x99, b"??") + item(0x60, b"???"),
     )
     assert len(proposed.contexts) == 1
+
+
+def test_extended_negotiation_is_handed_through() -> None:
+    proposed = request(
+        context(1, CT_STORAGE, EXPLICIT),
+        user_items=item(0x56, counted(b"1.2.3") + b"\2\0\1")
+        + item(0x56, counted(b"1.2.3") + b"late")
+        + item(0x57, counted(b"1.2.4") + counted(b"1.2.5") + counted(counted(b"1.2.6") + counted(b"1.2.7")))
+        + item(0x57, counted(b"1.2.8") + counted(b"1.2.9") + counted(b"")),
+    )
+    assert proposed.extended == {"1.2.3": b"\2\0\1"}
+    assert proposed.common_extended == (CommonExtended("1.2.4", "1.2.5", ("1.2.6", "1.2.7")), CommonExtended("1.2.8", "1.2.9"))
+
+
+def test_the_secrets_of_a_user_identity_are_in_no_representation() -> None:
+    proposed = request(context(1, CT_STORAGE, EXPLICIT), user_items=identity(2, 1))
+    assert proposed.user_identity is not None
+    assert (proposed.user_identity.primary, proposed.user_identity.secondary) == (b"name", b"pass")
+    assert "pass" not in repr(proposed)
+    assert "b'name'" not in repr(proposed)
+
+
+def test_an_acceptance_is_read() -> None:
+    encoded = associate_ac(
+        [(1, 0, EXPLICIT), (3, 3, ""), (5, 4, "not a UID")],
+        maximum_length=0,
+        user_items=role(CT_STORAGE, 1, 0)
+        + item(0x53, b"\0\5\0\0")
+        + item(0x55, b"VERSION")
+        + item(0x56, counted(b"1.2.3") + b"\1")
+        + item(0x59, counted(b"granted")),
+    )
+    acceptance = decode_associate_acceptance(encoded[6:])
+    assert acceptance == AssociateAcceptance(
+        contexts=(AnsweredContext(1, 0, EXPLICIT), AnsweredContext(3, 3, ""), AnsweredContext(5, 4, "not a UID")),
+        maximum_length=0,
+        implementation_class_uid="1.2.826.0.1.3680043.10.1",
+        implementation_version_name="VERSION",
+        asynchronous_operations=(5, 0),
+        roles={CT_STORAGE: RoleProposal(scu=True, scp=False)},
+        extended={"1.2.3": b"\1"},
+        identity_response=b"granted",
+    )
+    assert "granted" not in repr(acceptance)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pdu(2, bytes(68)),
+        pdu(2, b"\0\2" + associate_ac([(1, 0, EXPLICIT)])[8:]),
+        associate_ac([]),
+        pdu(2, associate_ac([(1, 0, EXPLICIT)])[6:] + item(0x50, b"")),
+        associate_ac([(1, 0, EXPLICIT)], user_items=item(0x59, b"\0\2a")),
+        associate_ac([(1, 0, EXPLICIT)], user_items=item(0x53, b"\0\5")),
+        pdu(2, associate_ac([(1, 0, EXPLICIT)])[6:] + item(0x21, b"\3\0\0\0")),
+        pdu(2, associate_ac([(1, 0, EXPLICIT)])[6:] + item(0x21, b"\3\0")),
+    ],
+)
+def test_a_broken_acceptance_is_a_violation(broken: bytes) -> None:
+    with pytest.raises(ProtocolViolation):
+        decode_associate_acceptance(broken[6:])
 
 
 def test_of_another_protocol_version_only_the_fixed_fields_are_read() -> None:
