@@ -10,8 +10,9 @@ BIN := $(VENV)/bin
 CLUSTER := $(PYTHON) -m cluster
 PYTEST := $(BIN)/coverage run -m pytest
 NAME ?= demo
+MINUTES ?= 2
 
-.PHONY: help setup demo demo-down test test-unit test-adapter test-api test-pods soak check image cluster cluster-down bench lock coverage
+.PHONY: help setup demo demo-down test test-unit test-adapter test-api test-pods soak fuzz check image cluster cluster-down bench lock coverage
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +42,7 @@ test: setup  ## every test, with coverage
 	cd cluster/go/kube
 	CGO_ENABLED=0 GOFLAGS= go test -trimpath -vet=off ./loadbalancer  # flags as in the build: others compile all of Kubernetes anew
 	cd $(CURDIR)
-	$(PYTEST) tests/unit tests/adapter tests/api tests/soak
+	$(PYTEST) tests/unit tests/adapter tests/api tests/soak tests/fuzz
 	if [ "$$(id -u)" = 0 ] || [ -n "$${CI:-}" ]; then
 	  $(MAKE) --no-print-directory test-pods
 	else
@@ -66,6 +67,9 @@ test-pods: setup  ## chart, images and pods on a real Kubernetes; needs root
 
 soak: setup  ## tests/soak in their long forms, with the figures: held peers, memory, ten hours' work in minutes (about 15 minutes)
 	@$(BIN)/pytest tests/soak --long --timeout=3600 -rP
+
+fuzz: $(VENV)/ready  ## every decoder under a coverage-guided fuzzer, MINUTES for each of them (default 2)
+	@$(BIN)/pytest tests/fuzz --long --fuzz-minutes=$(MINUTES) --timeout=0 -rP
 
 coverage: $(VENV)/ready  ## line and branch coverage of the test runs since the last `make test`
 	@$(BIN)/coverage combine --quiet

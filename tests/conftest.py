@@ -5,9 +5,16 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run tests/soak and tests/fuzz in their long forms: `make soak`, `make fuzz`")
+    parser.addoption("--fuzz-minutes", type=float, default=2.0, help="how long `make fuzz` runs each target")
 
 
 @pytest.fixture(scope="session")
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether the long form was asked for."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def fuzz_minutes(request: pytest.FixtureRequest) -> float:
+    """How long the long form runs each target."""
+    return float(request.config.getoption("--fuzz-minutes"))
