@@ -46,6 +46,7 @@ class CredentialKind(StrEnum):
     GOOGLE_KEY = "googleKeySecret"
     BEARER = "bearerTokenSecret"
     BASIC = "basicAuthSecret"
+    CLIENT_CERTIFICATE = "clientCertificateSecret"
     NONE = "none"
 
 
@@ -67,7 +68,7 @@ class DicomStore:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """`spec.credentials`. Of basicAuthSecret only the name counts: its keys are username and password."""
+    """`spec.credentials`. Of basicAuthSecret and clientCertificateSecret only the name counts: their types fix the keys."""
 
     kind: CredentialKind = CredentialKind.NONE
     secret: ObjectKey | None = None

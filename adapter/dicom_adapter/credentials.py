@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_adapter import messages
-from dicom_adapter.auth.google import DefaultSource, GoogleTokens, KeyFileSource
+from dicom_adapter.auth.google import GoogleTokens
+from dicom_adapter.auth.google_sources import DefaultSource, KeyFileSource
 from dicom_adapter.auth.mounted import Missing, Mounted, MountedFile, Unusable
-from dicom_adapter.auth.tls import StoreTls
+from dicom_adapter.auth.tls import ClientCertificate, StoreTls
 from dicom_adapter.auth.tokens import BasicAuth, BearerToken, CredentialsUnavailable, NoCredentials, StoreCredentials
 from dicom_adapter.config import CredentialKind, Credentials, ObjectKey
 from dicom_adapter.state import Reason
@@ -35,7 +36,10 @@ def access(spec: Credentials, mounts: Path) -> Access:
         return MountedFile(Mounted("Secret", wanted.name, key or wanted.key, mounts / "secrets" / wanted.name))
 
     bundle = spec.ca_bundle
-    tls = StoreTls(MountedFile(Mounted("ConfigMap", bundle.name, bundle.key, mounts / "configmaps" / bundle.name)) if bundle else None)
+    certificate = ClientCertificate(secret("tls.crt"), secret("tls.key")) if spec.kind is CredentialKind.CLIENT_CERTIFICATE else None
+    tls = StoreTls(
+        MountedFile(Mounted("ConfigMap", bundle.name, bundle.key, mounts / "configmaps" / bundle.name)) if bundle else None, certificate
+    )
     credentials: StoreCredentials
     match spec.kind:
         case CredentialKind.GOOGLE_DEFAULT:
@@ -46,7 +50,7 @@ def access(spec: Credentials, mounts: Path) -> Access:
             credentials = BearerToken(secret())
         case CredentialKind.BASIC:
             credentials = BasicAuth(secret("username"), secret("password"))
-        case CredentialKind.NONE:
+        case CredentialKind.NONE | CredentialKind.CLIENT_CERTIFICATE:  # a certificate speaks in the handshake
             credentials = NoCredentials()
     return Access(credentials, tls)
 

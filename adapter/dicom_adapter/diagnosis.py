@@ -57,6 +57,8 @@ def _unauthenticated(credentials: Credentials) -> str:
             return "the pod's own Google credentials are not accepted; check its workload identity"
         case CredentialKind.BASIC if secret:
             return f"the credentials in Secret '{secret.name}', keys 'username' and 'password', {_NOT_ACCEPTED}"
+        case CredentialKind.CLIENT_CERTIFICATE if secret:
+            return f"the certificate in Secret '{secret.name}' is not enough; renew it, or ask what the store wants beside it"
         case _ if secret:
             return f"the credentials in Secret '{secret.name}', key '{secret.key}', {_NOT_ACCEPTED}"
     return "the credentials are not accepted"

@@ -37,7 +37,8 @@ _FOR_KUBERNETES = (
 )  # fmt: skip
 _ALTERNATIVES = tuple(str(kind) for kind in CredentialKind)
 _GOOGLE_KINDS = (CredentialKind.GOOGLE_DEFAULT, CredentialKind.GOOGLE_KEY)
-_SECRET_KEYS = {CredentialKind.GOOGLE_KEY: "key.json", CredentialKind.BEARER: "token"}
+_SECRET_KEYS = {CredentialKind.GOOGLE_KEY: "key.json", CredentialKind.BEARER: "token", CredentialKind.CLIENT_CERTIFICATE: "tls.crt"}
+_FIXED_KEYS = (CredentialKind.BASIC, CredentialKind.CLIENT_CERTIFICATE)
 
 
 def is_google_host(host: str, google_hosts: Iterable[str] = GOOGLE_HOSTS) -> bool:
@@ -172,7 +173,7 @@ def _credentials(spec: Reader, store: DicomStore | None, problems: Problems, goo
         if body:
             body.close(())
     elif body:
-        body.close(("name",) if kind is CredentialKind.BASIC else ("name", "key"))
+        body.close(("name",) if kind in _FIXED_KEYS else ("name", "key"))
         secret = ObjectKey(_object_name(body, "Secret"), _file_name(body, _SECRET_KEYS.get(kind, "username")))
     bundle = reader.mapping("caBundle")
     ca_bundle = None
@@ -197,6 +198,8 @@ def _check_origin(reader: Reader, kind: CredentialKind, url: Any, allow_insecure
     elif kind in (CredentialKind.BEARER, CredentialKind.BASIC) and url.scheme == "http" and not allow_insecure:
         what = "the token" if kind is CredentialKind.BEARER else "the password"
         reader.problem(kind, f"{what} would cross the network in the clear; use an https:// dicomStore, or write allowInsecure: true")
+    elif kind is CredentialKind.CLIENT_CERTIFICATE and url.scheme == "http":
+        reader.problem(kind, "a client certificate is shown in TLS, which http:// has not; write an https:// URL in spec.dicomStore")
 
 
 def _object_name(reader: Reader, what: str, key: str = "name") -> str:

@@ -41,6 +41,11 @@ def insecure_credentials() -> str:
     return "a token or password must not go over 'http://'; write `dicomStore` with 'https://', or set `credentials.allowInsecure` to true"
 
 
+def certificate_without_tls() -> str:
+    """A client certificate for a store that speaks plain HTTP."""
+    return "a client certificate is shown in TLS, which 'http://' has not; write `dicomStore` with 'https://', or remove it"
+
+
 def grace_period(drain: int) -> str:
     """The grace period is shorter than the drain and the end of associations."""
     return f"must be at least `drainSeconds` + 10, that is {drain + 10}; raise it, or lower `drainSeconds`"

@@ -21,7 +21,14 @@ AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
 HEALTHCARE_PATH = re.compile(r"projects/[^/]+/locations/[^/]+/datasets/[^/]+/dicomStores/[^/]+")
 HEALTHCARE_HOST = "healthcare.googleapis.com"
 HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
-CREDENTIAL_KINDS = ("googleApplicationDefault", "googleKeySecret", "bearerTokenSecret", "basicAuthSecret", "none")
+CREDENTIAL_KINDS = (
+    "googleApplicationDefault",
+    "googleKeySecret",
+    "bearerTokenSecret",
+    "basicAuthSecret",
+    "clientCertificateSecret",
+    "none",
+)
 PRIVATE_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 """RFC 1918, RFC 6598 (shared address space) and RFC 4193 (unique local): where senders are in a hospital."""
 
@@ -188,12 +195,14 @@ def _credentials(section: Section, store: Store) -> Json:
             result[kind] = {"name": chosen.text("name"), "key": chosen.text("key", "key.json")}
         case "bearerTokenSecret":
             result[kind] = {"name": chosen.text("name"), "key": chosen.text("key", "token")}
-        case "basicAuthSecret":
+        case "basicAuthSecret" | "clientCertificateSecret":
             result[kind] = {"name": chosen.text("name")}
         case _:
             result[kind] = {}
     if kind in ("bearerTokenSecret", "basicAuthSecret") and not store.secure and not insecure:
         raise SpecError("spec.credentials.allowInsecure", messages.insecure_credentials())
+    if kind == "clientCertificateSecret" and not store.secure:
+        raise SpecError("spec.credentials.clientCertificateSecret", messages.certificate_without_tls())
     if kind.startswith("google"):
         result["scopes"] = section.items("scopes") or [HEALTHCARE_SCOPE]
     if section.has("caBundle"):

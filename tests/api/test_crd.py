@@ -208,8 +208,8 @@ def test_kubectl_get_tells_the_truth_about_each_in_one_line(server):
     assert head == ["NAME", "AE TITLE", "READY", "REASON", "STORE", "ADDRESS", "REPLICAS", "AGE"]
     assert row[:-1] == ["ct-east", "IMPORTADAPTER", "True", "Available", "Unauthorized", "10.8.0.4", "2/2"]
     head, row = cells(server, "dcm", "--namespace=columns", "--output=wide")
-    assert head[-2:] == ["DICOM STORE", "MESSAGE"]
-    assert row[-2:] == ["https://pacs.example/dicom-web", "images can be sent"]
+    assert head[-3:] == ["DICOM STORE", "MESSAGE", "STORE MESSAGE"]
+    assert row[-3:] == ["https://pacs.example/dicom-web", "images can be sent", "403"]
 
 
 def test_adapters_are_found_by_ae_title(server):

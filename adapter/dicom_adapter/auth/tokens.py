@@ -26,6 +26,9 @@ class StoreCredentials(Protocol):
     async def headers(self) -> Mapping[str, str]:
         """The headers for one request, fresh; raises as `prepare`."""
 
+    async def refused(self, headers: Mapping[str, str]) -> bool:
+        """Hears that the store has not accepted these headers (401). Tells whether `headers()` now gives others, worth one more try."""
+
     @property
     def identity(self) -> str:
         """Who we are to the store, when it is known: an account's name."""
@@ -43,6 +46,10 @@ class NoCredentials:
         """None."""
         return {}
 
+    async def refused(self, _: Mapping[str, str]) -> bool:
+        """There is nothing else to send."""
+        return False
+
 
 class BearerToken:
     """`bearerTokenSecret`: a token in a file (RFC 6750)."""
@@ -59,6 +66,10 @@ class BearerToken:
     async def headers(self) -> Mapping[str, str]:
         """The token as it is now in the file."""
         return {"Authorization": f"Bearer {_header_text(self._file)}"}
+
+    async def refused(self, headers: Mapping[str, str]) -> bool:
+        """Whether the file has another token by now."""
+        return await self.headers() != headers
 
 
 class BasicAuth:
@@ -83,6 +94,10 @@ class BasicAuth:
         if ":" in username:
             raise Unusable(self._username.mounted, "a user name cannot hold a colon")
         return {"Authorization": f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"}
+
+    async def refused(self, headers: Mapping[str, str]) -> bool:
+        """Whether the files have another user or password by now."""
+        return await self.headers() != headers
 
 
 def _text(file: MountedFile) -> str:

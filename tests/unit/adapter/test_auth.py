@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import base64
 import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from dicom_adapter.auth.google import GoogleTokens
 from dicom_adapter.auth.mounted import Missing, Mounted, MountedFile, Unusable
-from dicom_adapter.auth.tls import StoreTls
+from dicom_adapter.auth.tls import ClientCertificate, StoreTls
 from dicom_adapter.auth.tokens import BasicAuth, BearerToken, CredentialsUnavailable, NoCredentials
 from dicom_adapter.config import CredentialKind, Credentials, ObjectKey
 from dicom_adapter.credentials import access, explain
 from dicom_adapter.state import Reason
+from tests.support.certificates import Authority, private_pem
 
 
 def mounted(directory: Path, key: str = "token", content: str | None = None, what: str = "Secret") -> MountedFile:
@@ -95,6 +94,7 @@ def test_the_sentences_for_what_is_missing(tmp_path: Path) -> None:
     ("kind", "kept"),
     [
         (CredentialKind.NONE, NoCredentials),
+        (CredentialKind.CLIENT_CERTIFICATE, NoCredentials),
         (CredentialKind.BEARER, BearerToken),
         (CredentialKind.BASIC, BasicAuth),
         (CredentialKind.GOOGLE_KEY, GoogleTokens),
@@ -126,7 +126,7 @@ def test_without_a_bundle_the_default_context_is_used() -> None:
 
 
 def test_a_bundle_is_loaded_again_when_it_changes_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
-    pem = certificate()
+    pem = Authority().certificate
     tls = StoreTls(mounted(tmp_path, "ca.crt", pem, "ConfigMap"))
     tls.prepare()
     first = tls.context()
@@ -148,15 +148,58 @@ def test_a_bundle_without_certificates_is_unusable(tmp_path: Path) -> None:
         tls.context()
 
 
-def certificate() -> str:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.x509.oid import NameOID
+def certificate_tls(directory: Path) -> StoreTls:
+    return StoreTls(None, ClientCertificate(mounted(directory, "tls.crt"), mounted(directory, "tls.key")))
 
-    key = rsa.generate_private_key(65537, 2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hospital-ca")])
-    now = datetime.now(UTC)
-    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-    built = built.not_valid_before(now).not_valid_after(now + timedelta(days=1))
-    built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+def test_a_renewed_client_certificate_is_taken_over_when_both_halves_are_there(tmp_path: Path) -> None:
+    authority = Authority()
+    old, new = authority.issue("old").write(tmp_path), authority.issue("new")
+    tls = certificate_tls(old)
+    tls.prepare()
+    first = tls.context()
+    assert first is not None
+    (tmp_path / "tls.crt").write_text(new.certificate)
+    assert tls.context() is first  # its key has not come yet
+    (tmp_path / "tls.key").write_text(new.key)
+    assert tls.context() not in (first, None)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key", "why"),
+    [
+        ({"tls.key": Authority().issue().key}, "tls.key", "is not the key of the certificate beside it"),
+        (
+            {"tls.key": private_pem(ec.generate_private_key(ec.SECP256R1()), b"x")},
+            "tls.key",
+            "is encrypted; write the key without a passphrase",
+        ),
+        ({"tls.crt": "nothing"}, "tls.crt", "and its key are no certificate chain and private key in PEM form"),
+    ],
+)
+def test_what_is_no_client_certificate(spoil: dict[str, str], key: str, why: str, tmp_path: Path) -> None:
+    Authority().issue().write(tmp_path)
+    for name, content in spoil.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(Unusable) as caught:
+        certificate_tls(tmp_path).prepare()
+    assert (caught.value.mounted.key, caught.value.why) == (key, why)
+
+
+def test_a_client_certificate_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Missing) as caught:
+        access(Credentials(CredentialKind.CLIENT_CERTIFICATE, ObjectKey("pair", "tls.crt")), tmp_path).tls.prepare()
+    assert caught.value.mounted == Mounted("Secret", "pair", "tls.crt", tmp_path / "secrets" / "pair")
+
+
+async def test_a_refused_token_is_worth_another_try_when_its_file_has_changed(tmp_path: Path) -> None:
+    token = BearerToken(mounted(tmp_path, content="one"))
+    basic = BasicAuth(mounted(tmp_path, "username", "u"), mounted(tmp_path, "password", "p"))
+    sent = [await one.headers() for one in (token, basic)]
+    assert not await token.refused(sent[0])
+    assert not await basic.refused(sent[1])
+    assert not await NoCredentials().refused({})
+    (tmp_path / "token").write_text("two")
+    (tmp_path / "password").write_text("q")
+    assert await token.refused(sent[0])
+    assert await basic.refused(sent[1])

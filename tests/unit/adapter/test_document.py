@@ -207,6 +207,15 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"credentials": {"basicAuthSecret": {"name": "x", "key": "y"}}},
         "spec.credentials.basicAuthSecret.key: is not a field; remove it",
     ),
+    "a certificate has no key either": (
+        {"credentials": {"clientCertificateSecret": {"name": "x", "key": "y"}}},
+        "spec.credentials.clientCertificateSecret.key: is not a field; remove it",
+    ),
+    "a certificate without TLS": (
+        {"dicomStore": "http://pacs/", "credentials": {"clientCertificateSecret": {"name": "x"}}},
+        "spec.credentials.clientCertificateSecret: a client certificate is shown in TLS, which http:// has not; "
+        "write an https:// URL in spec.dicomStore",
+    ),
     "Google token elsewhere": (
         {"credentials": {"googleApplicationDefault": {}}},
         "spec.credentials.googleApplicationDefault: a Google token goes to Google's hosts only, not to 'pacs.example'; "

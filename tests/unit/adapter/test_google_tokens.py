@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-import google.auth
-import google.oauth2.service_account
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from google.auth import exceptions
 
-from dicom_adapter.auth.google import REFRESH_BEFORE, RETRY_AFTER, DefaultSource, GoogleTokens, KeyFileSource, Token
-from dicom_adapter.auth.mounted import Mounted, MountedFile, Unusable
+from dicom_adapter.auth.google import REFRESH_BEFORE, RENEW_AFTER, RETRY_AFTER, GoogleTokens, Token
 from dicom_adapter.auth.tokens import CredentialsUnavailable
-
-
-def key_secret(directory: Path, content: str) -> MountedFile:
-    (directory / "key.json").write_text(content)
-    return MountedFile(Mounted("Secret", "pacs", "key.json", directory))
 
 
 class FakeSource:
@@ -34,6 +19,7 @@ class FakeSource:
 
     def __init__(self, clock: list[float]) -> None:
         self.clock = clock
+        self.life = 3600.0
         self.fetched = 0
         self.failure: Exception | None = None
         self.gate = threading.Event()
@@ -48,7 +34,7 @@ class FakeSource:
         self.fetched += 1
         if self.failure:
             raise self.failure
-        return Token(f"t{self.fetched}", self.clock[0] + 3600)
+        return Token(f"t{self.fetched}", self.clock[0] + self.life)
 
 
 @pytest.fixture
@@ -136,83 +122,31 @@ async def test_a_waiter_that_gives_up_does_not_end_the_refresh_of_the_others(tok
     assert await second == "Bearer t1"
 
 
-def key_file() -> str:
-    key = rsa.generate_private_key(65537, 2048)
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
-    return json.dumps(
-        {
-            "type": "service_account",
-            "project_id": "p",
-            "private_key_id": "1",
-            "private_key": pem,
-            "client_email": "dicom@p.iam.gserviceaccount.com",
-            "token_uri": "http://127.0.0.1:9/token",
-        }
-    )
+async def test_a_token_that_the_store_refuses_is_replaced_once_for_all_who_had_it(tokens: GoogleTokens, source: FakeSource) -> None:
+    sent = await tokens.headers()
+    assert [await tokens.refused(sent) for _ in range(50)] == [True] * 50
+    assert set(await asyncio.gather(*(bearer(tokens) for _ in range(50)))) == {"Bearer t2"}
+    assert await tokens.refused(sent)  # a late one: there is a new token already
+    assert source.fetched == 2
 
 
-def test_a_service_account_key_is_read_with_its_scopes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def refresh(self: Any, request: object) -> None:
-        asked.append(self.scopes)
-        self.token, self.expiry = "abc", datetime(2030, 1, 1)  # naive UTC, as google-auth has it
-
-    monkeypatch.setattr(google.oauth2.service_account.Credentials, "refresh", refresh)
-    source = KeyFileSource(key_secret(tmp_path, key_file()), ["scope"])
-    source.load()
-    assert source.identity == "dicom@p.iam.gserviceaccount.com"
-    assert source.fetch() == Token("abc", datetime(2030, 1, 1, tzinfo=UTC).timestamp())
-    assert asked == [["scope"]]
-    before = source.stamp
-    (tmp_path / "key.json").write_text(key_file() + " ")
-    assert source.stamp != before
+async def test_a_store_that_refuses_every_token_costs_one_a_minute(tokens: GoogleTokens, source: FakeSource, clock: list[float]) -> None:
+    worth = []
+    for _ in range(1000):
+        worth.append(await tokens.refused(await tokens.headers()))
+        clock[0] += 0.1
+    assert source.fetched == 1 + sum(worth) == 3
+    clock[0] += RENEW_AFTER
+    assert await tokens.refused(await tokens.headers())
 
 
-def test_a_token_endpoint_that_cannot_be_reached_is_a_sentence(tmp_path: Path) -> None:
-    source = KeyFileSource(key_secret(tmp_path, key_file()), ["scope"])
-    with pytest.raises(CredentialsUnavailable, match="Google gave no token"):
-        source.fetch()
-
-
-@pytest.mark.parametrize("content", ["{}", "[]", "not json", '{"private_key": "t0ps3cret"}'])
-def test_what_is_no_key_file_is_told_without_quoting_it(tmp_path: Path, content: str) -> None:
-    source = KeyFileSource(key_secret(tmp_path, content), ["scope"])
-    with pytest.raises(Unusable, match="is not the key file of a Google service account") as caught:
-        source.load()
-    assert "t0ps3cret" not in str(caught.value)
-
-
-def test_application_default_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Found:
-        token, expiry, service_account_email = "adc", None, "default"
-
-        def refresh(self, request: object) -> None:
-            self.service_account_email = "node@p.iam.gserviceaccount.com"
-
-    calls: list[object] = []
-
-    def default(scopes: object) -> tuple[Found, str]:
-        calls.append(scopes)
-        return Found(), "p"
-
-    monkeypatch.setattr(google.auth, "default", default)
-    source = DefaultSource(["scope"])
-    source.load()
-    assert source.identity == ""
-    assert source.fetch().value == "adc"
-    assert source.identity == "node@p.iam.gserviceaccount.com"
-    assert calls == [["scope"]]
-
-
-def test_no_application_default_credentials_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def default(scopes: object) -> None:
-        raise exceptions.DefaultCredentialsError("long text")  # type: ignore[no-untyped-call]
-
-    monkeypatch.setattr(google.auth, "default", default)
-    with pytest.raises(CredentialsUnavailable) as caught:
-        DefaultSource(["scope"]).load()
-    assert caught.value.text == (
-        "no Google credentials in the pod: give its service account a Google identity (workload identity), "
-        "or name a key in spec.credentials.googleKeySecret"
-    )
+async def test_a_token_that_comes_with_little_life_left_is_not_asked_for_with_every_image(
+    tokens: GoogleTokens, source: FakeSource, clock: list[float]
+) -> None:
+    end = clock[0] + REFRESH_BEFORE
+    while clock[0] < end - 1:
+        source.life = end - clock[0]  # a metadata server keeps its token for all who ask
+        assert (await bearer(tokens)).startswith("Bearer t")
+        await asyncio.sleep(0.0001)
+        clock[0] += 0.25
+    assert source.fetched < 12

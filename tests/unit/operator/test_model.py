@@ -48,12 +48,18 @@ REFUSED = [
         {"credentials": {"none": {}, "basicAuthSecret": {"name": "a"}}},
         "spec.credentials",
         "has `basicAuthSecret` and `none`; "
-        "keep one of `googleApplicationDefault`, `googleKeySecret`, `bearerTokenSecret`, `basicAuthSecret`, `none`",
+        "keep one of `googleApplicationDefault`, `googleKeySecret`, `bearerTokenSecret`, `basicAuthSecret`, "
+        "`clientCertificateSecret`, `none`",
     ),
     (
         {"dicomStore": "http://pacs/x", "credentials": {"bearerTokenSecret": {"name": "a"}}},
         "spec.credentials.allowInsecure",
         "a token or password must not go over 'http://'; write `dicomStore` with 'https://', or set `credentials.allowInsecure` to true",
+    ),
+    (
+        {"dicomStore": "http://pacs/x", "credentials": {"clientCertificateSecret": {"name": "a"}}},
+        "spec.credentials.clientCertificateSecret",
+        "a client certificate is shown in TLS, which 'http://' has not; write `dicomStore` with 'https://', or remove it",
     ),
     (
         {"drainSeconds": 200},
@@ -118,6 +124,7 @@ def test_a_healthcare_store_gets_googles_credentials():
         ({"googleKeySecret": {"name": "gcs-key"}}, ("gcs-key",), ()),
         ({"bearerTokenSecret": {"name": "t", "key": "k"}}, ("t",), ()),
         ({"basicAuthSecret": {"name": "login"}, "caBundle": {"configMap": "ca"}}, ("login",), ("ca",)),
+        ({"clientCertificateSecret": {"name": "pair"}}, ("pair",), ()),
     ],
 )
 def test_secrets_and_config_maps_to_mount(credentials, secrets, config_maps):

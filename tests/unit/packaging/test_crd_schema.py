@@ -95,7 +95,11 @@ def test_unknown_fields_are_kept_only_where_kubernetes_knows_them():
 def test_what_a_user_sees_without_asking_for_more():
     columns = [column["name"] for column in VERSION["additionalPrinterColumns"] if not column.get("priority")]
     assert columns == ["AE Title", "Ready", "Reason", "Store", "Address", "Replicas", "Age"]
-    assert [column["name"] for column in VERSION["additionalPrinterColumns"] if column.get("priority")] == ["DICOM Store", "Message"]
+    assert [column["name"] for column in VERSION["additionalPrinterColumns"] if column.get("priority")] == [
+        "DICOM Store",
+        "Message",
+        "Store Message",
+    ]
     assert CRD["spec"]["names"]["shortNames"] == ["dcm"]
     assert CRD["spec"]["names"]["categories"] == ["dicom"]
 
