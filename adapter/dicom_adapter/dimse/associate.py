@@ -7,7 +7,7 @@ The tests hold the two against each other on valid input.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import Final, Self, TypedDict
+from typing import Final, Self, TypedDict, TypeVar
 
 from dicom_adapter.dimse.pdu import ProtocolViolation
 
@@ -19,6 +19,8 @@ FIXED_FIELDS: Final = 68
 
 DEFAULT_MAXIMUM_LENGTH: Final = 16384
 """Taken for a peer that leaves out the mandatory Maximum Length sub-item: small enough for everybody."""
+
+_Bytes = TypeVar("_Bytes", bytes, memoryview)
 
 _ITEM_HEADER: Final = Struct(">BxH")
 _SHORT: Final = Struct(">H")
@@ -269,9 +271,10 @@ def _common_extended(item: bytes) -> CommonExtended:
     service, rest = _counted(rest)
     related, _reserved = _counted(rest)
     classes = []
-    while related:
-        one, related = _counted(related)
-        classes.append(_text(one))
+    left = memoryview(related)  # there may be thousands: what is left must not be copied for each
+    while left:
+        one, left = _counted(left)
+        classes.append(_text(bytes(one)))
     return CommonExtended(_text(uid), _text(service), tuple(classes))
 
 
@@ -297,7 +300,7 @@ def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
         position += length
 
 
-def _counted(data: bytes) -> tuple[bytes, bytes]:
+def _counted(data: _Bytes) -> tuple[_Bytes, _Bytes]:
     """Split `data` into a field with a two-byte length in front and the rest."""
     if len(data) < 2:
         raise ProtocolViolation("a length field reaches past its item")
