@@ -22,7 +22,9 @@ class Target:
 TARGETS = {
     "pdu-reader": Target(upper_layer.pdu_reader, stream_seeds),
     "associate-request": Target(upper_layer.associate_request, upper_layer.associate_request_seeds),
-    "machine": Target(upper_layer.machine, stream_seeds),
+    "associate-acceptance": Target(upper_layer.associate_acceptance, upper_layer.associate_acceptance_seeds),
+    "acceptor": Target(upper_layer.acceptor, stream_seeds),
+    "requestor": Target(upper_layer.requestor, upper_layer.requestor_seeds),
     "primitives": Target(upper_layer.primitives, stream_seeds),
     "command": Target(dimse.command, dimse.command_seeds, 1024),
     "messages": Target(dimse.messages, dimse.message_seeds, 2048),

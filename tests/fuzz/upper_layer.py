@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 
-from dicom_adapter.dimse.associate import AssociateRequest, decode_associate_request
+from dicom_adapter.dimse.associate import AssociateRequest, UserInformation, decode_associate_acceptance, decode_associate_request
 from dicom_adapter.dimse.machine import (
-    TRANSITIONS,
+    AssociateConfirmation,
     AssociateIndication,
-    Event,
     InvalidTransition,
     Output,
+    ReleaseConfirmation,
     ReleaseIndication,
-    State,
     UpperLayer,
 )
 from dicom_adapter.dimse.negotiation import encode_acceptance, encode_rejection, is_uid, negotiate, screen
 from dicom_adapter.dimse.observer import Rejection
 from dicom_adapter.dimse.pdu import AbortSource, Foreign, PduReader, PduType, ProtocolViolation
-from tests.fuzz.streams import LIMITS, bodies, joined, owned, peers_reading, pieces, stream
+from dicom_adapter.dimse.states import TRANSITIONS, Event, State
+from tests.fuzz.streams import LIMITS, bodies, joined, owned, peers_reading, pieces, stream, stream_seeds
+from tests.support.rawscu import ABORT, COMMAND, DATA, EXPLICIT, LAST, RELEASE_RQ, associate_ac, echo_rq, pdata, pdu, pdv
 
 TITLES = ("GATE",)
+RELEASE_RP = pdu(6, bytes(4))
 
 
 def pdu_reader(data: bytes) -> None:
@@ -50,9 +54,7 @@ def associate_request(data: bytes) -> None:
         request = decode_associate_request(data)
     except ProtocolViolation:
         return
-    for text in (request.called_ae_title, request.calling_ae_title, request.implementation_version_name, *request.roles):
-        assert text.isascii()
-        assert not text or text.isprintable()
+    _check_texts(request, request.called_ae_title, request.calling_ae_title)
     answer = _answer(request)
     if answer[0] == PduType.A_ASSOCIATE_AC:
         assert peers_reading(lambda: _readable(answer)) or not request.echoed.isascii()
@@ -62,6 +64,35 @@ def associate_request(data: bytes) -> None:
 def associate_request_seeds() -> Iterator[bytes]:
     """Every A-ASSOCIATE-RQ of the hostile catalogue."""
     return bodies(PduType.A_ASSOCIATE_RQ)
+
+
+def associate_acceptance(data: bytes) -> None:
+    """An acceptance or a ProtocolViolation; its texts can be logged, and pynetdicom reads it as we do."""
+    try:
+        acceptance = decode_associate_acceptance(data)
+    except ProtocolViolation:
+        return
+    _check_texts(acceptance, *(context.transfer_syntax for context in acceptance.contexts))
+    accepted = [context for context in acceptance.contexts if not context.result]
+    theirs = peers_reading(lambda: _pynetdicom_accepted(data)) if all(is_uid(context.transfer_syntax) for context in accepted) else None
+    if theirs is not None:
+        assert theirs[0] == [(context.context_id, context.transfer_syntax) for context in accepted]
+        assert theirs[1] in (None, acceptance.maximum_length)
+
+
+def associate_acceptance_seeds() -> Iterator[bytes]:
+    """What we answer to every A-ASSOCIATE-RQ of the catalogue."""
+    for body in associate_request_seeds():
+        with suppress(ProtocolViolation):
+            answer = _answer(decode_associate_request(body))
+            if answer[0] == PduType.A_ASSOCIATE_AC:
+                yield answer[6:]
+
+
+def _check_texts(information: UserInformation, *more: str) -> None:
+    for text in (information.implementation_class_uid, information.implementation_version_name, *information.roles, *more):
+        assert text.isascii()
+        assert text.isprintable()
 
 
 def _answer(request: AssociateRequest) -> bytes:
@@ -95,42 +126,81 @@ def _pynetdicom(data: bytes) -> tuple[Any, Any, tuple[str, str]]:
     return contexts, theirs.user_information.maximum_length, (theirs.called_ae_title.strip(), theirs.calling_ae_title.strip())
 
 
-def machine(data: bytes) -> None:
+def _pynetdicom_accepted(data: bytes) -> tuple[Any, Any]:
+    theirs: Any = A_ASSOCIATE_AC()
+    theirs.decode(b"\2\0" + len(data).to_bytes(4, "big") + data)
+    contexts = [(item.presentation_context_id, item.transfer_syntax) for item in theirs.presentation_context if not item.result_reason]
+    return contexts, theirs.user_information.maximum_length
+
+
+def acceptor(data: bytes) -> None:
     """Never an exception; the same outputs and the same state at the end, however the stream is cut."""
-    assert _act([stream(data)]) == _act(pieces(data))
+    assert _act([stream(data)], begin_acceptor) == _act(pieces(data), begin_acceptor)
 
 
-def _act(parts: Iterable[bytes]) -> tuple[list[object], str, bool]:
+def requestor(data: bytes) -> None:
+    """The same for the other role."""
+    assert _act([stream(data)], begin_requestor) == _act(pieces(data), begin_requestor)
+
+
+def requestor_seeds() -> Iterator[bytes]:
+    """An acceptance and what may follow, a rejection, and what is sent to acceptors."""
+    accepted = associate_ac([(1, 0, EXPLICIT), (3, 0, EXPLICIT)])
+    responses = pdata(pdv(1, COMMAND | LAST, echo_rq())) + pdata(pdv(1, DATA, b"ab"), pdv(1, DATA | LAST, b"c"))
+    for end in (RELEASE_RQ, RELEASE_RP, RELEASE_RQ + RELEASE_RP, ABORT, b""):
+        yield b"\0" + accepted + responses + end
+        yield b"\2\0\77" + accepted + end
+    yield b"\0" + associate_ac([(1, 0, EXPLICIT), (3, 4, ""), (5, 0, EXPLICIT)])
+    yield b"\0" + pdu(3, b"\0\1\1\7")
+    yield from islice(stream_seeds(), 0, None, 10)
+
+
+def begin_acceptor() -> UpperLayer:
+    """A machine to which a connection was opened."""
     machine = UpperLayer(LIMITS)
-    outputs = list[object](machine.connect())
+    machine.connect()
+    return machine
+
+
+def begin_requestor() -> UpperLayer:
+    """A machine that has asked for an association."""
+    machine = UpperLayer(LIMITS)
+    machine.associate()
+    machine.connected(b"a request", frozenset({1, 3}))
+    return machine
+
+
+def _act(parts: Iterable[bytes], begin: Callable[[], UpperLayer]) -> tuple[list[object], str, bool]:
+    machine = begin()
+    outputs: list[object] = []
     for part in parts:
-        outputs += _feed(machine, part)
+        for output in machine.receive(memoryview(part)):
+            outputs += owned(output), *_react(machine, output)
     return joined(outputs), machine.state, machine.inside_pdu
 
 
-def _feed(machine: UpperLayer, part: bytes) -> Iterator[object]:
-    """What comes out, with what the owner of a machine does at once about it."""
-    for output in machine.receive(memoryview(part)):
-        yield owned(output)
-        yield from _react(machine, output)
-
-
 def _react(machine: UpperLayer, output: Output) -> tuple[Output, ...]:
+    """What the owner of a machine does at once."""
     match output:
         case AssociateIndication(request):
             if rejection := screen(request, TITLES):
                 return machine.reject(encode_rejection(rejection))
             return machine.accept(b"accepted", frozenset(negotiate(request, serves_storage=True).accepted()))
-        case ReleaseIndication():
+        case AssociateConfirmation(acceptance) if acceptance.maximum_length & 1:
+            return machine.request_release()
+        case ReleaseIndication() | ReleaseConfirmation() if (machine.state, Event.EVT14) in TRANSITIONS:
             return machine.release()
     return ()
 
 
 PRIMITIVES: tuple[tuple[Event, Callable[[UpperLayer], object]], ...] = (
+    (Event.EVT1, lambda machine: machine.associate()),
+    (Event.EVT2, lambda machine: machine.connected(b"a request", frozenset({1, 3}))),
     (Event.EVT5, lambda machine: machine.connect()),
     (Event.EVT7, lambda machine: machine.accept(b"accepted", frozenset({1, 3}))),
     (Event.EVT8, lambda machine: machine.reject(encode_rejection(Rejection(1, 1, 1, "")))),
     (Event.EVT9, lambda machine: machine.send_data(b"data")),
+    (Event.EVT11, lambda machine: machine.request_release()),
     (Event.EVT14, lambda machine: machine.release()),
     (Event.EVT15, lambda machine: machine.abort(AbortSource.SERVICE_USER)),
     (Event.EVT17, lambda machine: machine.closed()),
@@ -140,8 +210,7 @@ PRIMITIVES: tuple[tuple[Event, Callable[[UpperLayer], object]], ...] = (
 
 def primitives(data: bytes) -> None:
     """Local primitives between the pieces, at any time: only those that the table does not have are refused, and nothing else raises."""
-    machine = UpperLayer(LIMITS)
-    machine.connect()
+    machine = begin_requestor() if data[:1] > b"\x80" else begin_acceptor()
     for step, part in enumerate(pieces(data)):
         if machine.state is State.STA1:
             return  # nobody has a connection to read from any more
