@@ -17,6 +17,7 @@ from dicom_operator.config import Config
 from dicom_operator.errors import StartupError
 from dicom_operator.logs import configure
 
+LEASE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -47,6 +48,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--namespace", action="append", default=[], type=_namespace, help="namespace to watch; repeatable; default all")
     parser.add_argument("--operator-namespace", type=_namespace, help="namespace of the operator itself; default POD_NAMESPACE")
+    parser.add_argument("--lease", type=_lease, metavar="NAME", help="Lease for electing a leader; default none")
     parser.add_argument("--http-port", type=_port, default=8080, metavar="PORT", help="/healthz, /readyz and /metrics; default 8080")
     parser.add_argument("--http-host", default="", metavar="HOST", help="address for them; default all")
     parser.add_argument("--log-format", choices=["json", "text"], default="json", help="default json")
@@ -63,12 +65,16 @@ def read_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Con
     found = parser.parse_args(arguments)
     if not found.adapter_image.strip():
         parser.error("argument --adapter-image: must not be empty; write the image of the adapter")
+    operator_namespace = found.operator_namespace or environment.get("POD_NAMESPACE", "")
+    if found.lease and not operator_namespace:
+        parser.error("argument --lease: is in the operator's own namespace; write --operator-namespace as well, or set POD_NAMESPACE")
     return Config(
         adapter_image=found.adapter_image,
         allowed_images=tuple(found.allowed_image),
         namespaces=tuple(dict.fromkeys(found.namespace)),
-        operator_namespace=found.operator_namespace or environment.get("POD_NAMESPACE", ""),
+        operator_namespace=operator_namespace,
         pod_name=environment.get("POD_NAME") or "dicom-operator",
+        lease=found.lease or "",
         http_host=found.http_host,
         http_port=found.http_port,
         log_format=found.log_format,
@@ -96,6 +102,12 @@ def main() -> None:
 def _namespace(text: str) -> str:
     if not NAMESPACE.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no namespace; write lower-case letters, digits and '-'")
+    return text
+
+
+def _lease(text: str) -> str:
+    if not LEASE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a Lease; write lower-case letters, digits, '-' and '.'")
     return text
 
 

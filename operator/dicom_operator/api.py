@@ -69,6 +69,7 @@ NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "Network
 DISRUPTION_BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 POD = Resource("", "v1", "pods", "Pod")
 EVENT = Resource("", "v1", "events", "Event")
+LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
 OWNED = (SERVICE_ACCOUNT, CONFIG_MAP, DEPLOYMENT, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET)
 """The kinds of the children."""

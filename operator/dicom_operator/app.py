@@ -10,6 +10,7 @@ import random
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,29 +24,35 @@ from dicom_operator.config import Config
 from dicom_operator.connection import connect
 from dicom_operator.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnauthorized, ApiUnavailable, StartupError
 from dicom_operator.events import Recorder
+from dicom_operator.leader import Alone, Elector
+from dicom_operator.leases import KubeLease
 from dicom_operator.metrics import Metrics
 from dicom_operator.probe import Prober
 from dicom_operator.reconcile import Reconciler, Tools
 from dicom_operator.resync import Resync, Watches
+from dicom_operator.transport import Transport
 from dicom_operator.watch import Intake, build_registry, watch
+from dicom_operator.work import Work
 from dicom_operator.workqueue import WorkQueue
 
 UNREACHABLE_SECONDS = 2.0
+KOPF_SECONDS = 5.0
+"""How long kopf may take to end its watches; then they are cancelled, which loses nothing."""
 RESOLVED_SECONDS = 60.0
 
 
 async def run(config: Config, environment: Mapping[str, str], log: logging.Logger) -> None:
     """Runs until SIGTERM or SIGINT; raises StartupError, or whatever ended a part that must not end."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _take_signals(stop)
     connection = await connect(environment, time.monotonic)
     metrics = Metrics()
     queue: WorkQueue[Key] = WorkQueue(random=random.random)
     watches = Watches()
     cache = Cache()
-    cluster = KubeCluster(connection, metrics.requested)
+    transport = Transport(connection, metrics.requested)
+    elector = _elector(config, transport, log)
+    cluster = KubeCluster(transport, elector.holds)
     resync = Resync(cluster, cache, watches, config.namespaces, queue.add, log)
     prober = Prober(lambda: cache.all(api.POD), queue.add, config.probe_seconds, time.monotonic)
     recorder = Recorder(cluster, config.pod_name, _utc, log)
@@ -66,13 +73,31 @@ async def run(config: Config, environment: Mapping[str, str], log: logging.Logge
             return
         log.info("dicom-operator %s watches %s at %s", __version__, ", ".join(config.namespaces) or "all namespaces", connection.server)
         state.ready = True
-        reconciler = Reconciler(tools)
-        work = asyncio.create_task(queue.run(config.workers, reconciler.process), name="workers")
-        parts = [asyncio.create_task(resync.run(config.relist_seconds), name="resync"), asyncio.create_task(prober.run(), name="probes")]
-        await _supervise(work, parts, asyncio.create_task(watch(registry, config, stop), name="watches"), queue, config)
+        queue.close()  # until it leads
+        work = Work(queue, Reconciler(tools), prober, cache, metrics, config.workers)
+        parts = Parts(
+            watches=asyncio.create_task(watch(registry, config, stop, lambda: _take_signals(stop)), name="watches"),
+            election=asyncio.create_task(elector.run(work.term), name="election"),
+            resync=asyncio.create_task(resync.run(config.relist_seconds), name="resync"),
+        )
+        await _supervise(parts, stop, elector, queue, config)
     finally:
         await runner.cleanup()
-        await cluster.close()
+        await transport.close()
+
+
+def _take_signals(stop: asyncio.Event) -> None:
+    """Kopf takes them too when it starts, and needs seconds to end: the Lease is given back before."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _elector(config: Config, transport: Transport, log: logging.Logger) -> Elector | Alone:
+    if not config.lease:
+        return Alone()
+    identity = f"{config.pod_name}_{uuid.uuid4().hex[:8]}"  # a container that was restarted is another candidate: no two have one name
+    return Elector(KubeLease(transport, config.operator_namespace, config.lease), identity, _utc, log)
 
 
 async def _first_listings(cluster: KubeCluster, resync: Resync, server: str, log: logging.Logger) -> None:
@@ -118,20 +143,30 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     return True
 
 
-async def _supervise(
-    work: asyncio.Task[None], parts: list[asyncio.Task[None]], watching: asyncio.Task[None], queue: WorkQueue[Key], config: Config
-) -> None:
-    """Runs until kopf, which takes the signals, ends; then lets running reconciles end. Any other part that ends, ends the process."""
-    everything = [watching, work, *parts]
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs at the same time."""
+
+    watches: asyncio.Task[None]
+    election: asyncio.Task[None]
+    resync: asyncio.Task[None]
+
+
+async def _supervise(parts: Parts, stop: asyncio.Event, elector: Elector | Alone, queue: WorkQueue[Key], config: Config) -> None:
+    """Runs until it is told to end; then lets running reconciles end. Any part that ends by itself ends the process."""
+    stopped = asyncio.create_task(stop.wait())
+    everything = [parts.watches, parts.election, parts.resync, stopped]
     try:
         await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         for task in everything:
             if task.done():
                 task.result()  # raises what ended it
-        if not watching.done():
+        if not stopped.done() and not parts.watches.done():  # the latter: kopf had the signal
             raise RuntimeError("a part of the operator ended by itself")
         queue.close()
-        await asyncio.wait([work], timeout=config.close_seconds)
+        if elector.leading:  # its term ends with the queue, and it gives the Lease back
+            await asyncio.wait([parts.election], timeout=config.close_seconds)
+        await asyncio.wait([parts.watches], timeout=KOPF_SECONDS)
     finally:
         for task in everything:
             task.cancel()

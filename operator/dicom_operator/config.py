@@ -17,6 +17,8 @@ class Config:
     operator_namespace: str = ""
     """Where the operator runs: its pods may read the adapters' HTTP port."""
     pod_name: str = "dicom-operator"
+    lease: str = ""
+    """Name of the Lease by which several replicas agree which one works; empty = there is only this one."""
     http_host: str = ""
     http_port: int = 8080
     log_format: str = "json"

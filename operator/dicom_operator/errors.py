@@ -4,6 +4,7 @@ OperatorError
 ├── SpecError            the spec can never work; only a new generation helps
 ├── OwnershipConflict    an object of the same name belongs to somebody else
 ├── StartupError         the operator cannot start as it is; one line, exit 1
+├── NotLeading           another replica of the operator works now; nothing is written
 └── ApiError             the API server's answer to one request
     ├── ApiForbidden     403 from RBAC: a right is missing
     ├── ApiRejected      400, 422, 403 from admission: this object is refused
@@ -40,6 +41,10 @@ class OwnershipConflict(OperatorError):
 
 class StartupError(OperatorError):
     """Something that a person has to mend before the operator can run."""
+
+
+class NotLeading(OperatorError):
+    """Another replica of the operator leads, or may lead by now: what was about to be written is not."""
 
 
 class ApiError(OperatorError):

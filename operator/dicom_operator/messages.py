@@ -276,6 +276,34 @@ def resumed() -> str:
     return "receiving goes on"
 
 
+# Leader ----------------------------------------------------------------------------------------------------------------
+
+
+def leads(identity: str) -> str:
+    """This replica works now."""
+    return f"this replica, {identity}, leads: it works, the others stand by"
+
+
+def leads_no_more(identity: str) -> str:
+    """The Lease could not be renewed in time, or somebody else has it."""
+    return f"this replica, {identity}, leads no more: it has lost the Lease and writes nothing"
+
+
+def stands_by(holder: str) -> str:
+    """Another replica works."""
+    return f"this replica stands by: {holder} leads" if holder else "nobody leads"
+
+
+def lease_unavailable(text: str) -> str:
+    """The Lease cannot be read or written now."""
+    return f"the Lease cannot be read or written ({text}); trying again every second"
+
+
+def lease_not_released(text: str) -> str:
+    """The process ends and the Lease stays."""
+    return f"the Lease was not given back ({text or 'no answer'}): another replica waits until it expires"
+
+
 # Start -----------------------------------------------------------------------------------------------------------------
 
 

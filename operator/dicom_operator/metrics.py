@@ -27,6 +27,7 @@ class Metrics:
         GCCollector(registry=registry)
         build = Gauge("dicom_operator_build_info", "The running version", ["version"], registry=registry)
         build.labels(version=__version__).set(1)
+        self._leader = Gauge("dicom_operator_leader", "1 while this replica works, 0 while it stands by", registry=registry)
         self._reconciles = Counter("dicom_operator_reconcile", "Reconciles by outcome", ["outcome"], registry=registry)
         self._duration = Histogram(
             "dicom_operator_reconcile_duration_seconds", "How long a reconcile takes", buckets=DURATIONS, registry=registry
@@ -89,6 +90,13 @@ class Metrics:
         for kind, (status, reason) in new.items():
             self._condition.labels(key.namespace, key.name, kind, status, reason).set(1)
         self._shown[key] = new
+
+    def leads(self, value: bool) -> None:
+        """This replica leads, or does no longer: what it knew of the adapters is for the one that leads to tell."""
+        self._leader.set(value)
+        if not value:
+            for key in list(self._shown):
+                self.forget(key)
 
     def forget(self, key: Key) -> None:
         """The adapter is gone."""

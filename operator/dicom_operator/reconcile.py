@@ -19,7 +19,7 @@ from dicom_operator.children import REFUSED_SECONDS, Children
 from dicom_operator.cluster import Cluster
 from dicom_operator.conditions import Condition, find
 from dicom_operator.config import Config
-from dicom_operator.errors import ApiConflict, ApiError, ApiNotFound, ApiUnavailable, SpecError
+from dicom_operator.errors import ApiConflict, ApiError, ApiNotFound, ApiUnavailable, NotLeading, SpecError
 from dicom_operator.events import Note, Recorder, transitions
 from dicom_operator.loadbalancer import is_public
 from dicom_operator.metrics import Metrics
@@ -67,6 +67,8 @@ class Reconciler:
         try:
             outcome = await self.reconcile(key)
             label = type(outcome).__name__
+        except NotLeading:
+            outcome, label = Done(), "NotLeading"  # whoever leads now looks at every adapter
         except Exception as error:
             tools.log.exception("reconcile failed", extra={"namespace": key.namespace, "adapter": key.name})
             outcome, label = await self._defect(key, error), "Error"

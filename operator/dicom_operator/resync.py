@@ -75,13 +75,11 @@ class Resync:
         self._log = log
 
     async def fill(self) -> None:
-        """The first listing of every kind, read from etcd; raises the ApiError of the first that fails."""
+        """The first listing of every kind, read from etcd; raises the ApiError of the first that fails. It wakes nobody."""
         for resource in api.WATCHED:
             for namespace in self._namespaces or (None,):
                 listing = await self._cluster.list(resource, namespace, selector(resource), cached=False)
                 self._cache.replace(resource, listing, [namespace] if namespace else ())
-        for adapter in self._cache.all(api.ADAPTER):
-            self._enqueue(Key(adapter["metadata"]["namespace"], adapter["metadata"]["name"]))
 
     async def run(self, seconds: float) -> None:
         """Sweeps for ever."""

@@ -85,8 +85,25 @@ def build_settings(config: Config) -> kopf.OperatorSettings:
     return settings
 
 
-async def watch(registry: kopf.OperatorRegistry, config: Config, stop: asyncio.Event) -> None:
-    """Watches until the process is told to end, or was told so before kopf took the signals over; raises when a watch cannot go on."""
+async def watch(registry: kopf.OperatorRegistry, config: Config, stop: asyncio.Event, started: Callable[[], None]) -> None:
+    """Watches until `stop` is set, which may be before it begins; raises when a watch cannot go on.
+
+    `started` is called when kopf has set its signal handlers.
+    """
+    ready = asyncio.Event()
+    tell = asyncio.create_task(_when(ready, started), name="started")
+    try:
+        await _operate(registry, config, stop, ready)
+    finally:
+        tell.cancel()
+
+
+async def _when(event: asyncio.Event, call: Callable[[], None]) -> None:
+    await event.wait()
+    call()
+
+
+async def _operate(registry: kopf.OperatorRegistry, config: Config, stop: asyncio.Event, ready: asyncio.Event) -> None:
     await kopf.operator(
         registry=registry,
         settings=build_settings(config),
@@ -94,4 +111,5 @@ async def watch(registry: kopf.OperatorRegistry, config: Config, stop: asyncio.E
         clusterwide=not config.namespaces,
         namespaces=list(config.namespaces),
         stop_flag=stop,
+        ready_flag=ready,
     )

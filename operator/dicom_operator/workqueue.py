@@ -5,7 +5,7 @@
 - `add_after` keeps the earliest deadline.
 - `retry` waits exponentially longer with full jitter (per key) until `forget`.
 - First come, first served: a key that comes back goes behind those that wait, so that a hot key starves nobody.
-- `close` takes nothing new and lets what runs end.
+- `close` forgets what waits, takes nothing new and lets what runs end; `open` takes keys again, for a replica that leads again.
 """
 
 from __future__ import annotations
@@ -125,9 +125,16 @@ class WorkQueue(Generic[K]):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def open(self) -> None:
+        """Take keys again; what failed before counts no more."""
+        self._closed = False
+        self._failures.clear()
+
     def close(self) -> None:
         """Take nothing new; `run` returns when what runs has ended."""
         self._closed = True
+        for key in self._waiting:
+            del self._since[key]
         for key in list(self._timers):
             self._cancel_timer(key)
         self._waiting.clear()

@@ -304,7 +304,7 @@ class OperatorProcess:
         except OSError:
             return 0, ""
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """The sum of a metric over the series that have these labels."""
         total = 0.0
         for line in self.http("/metrics")[1].splitlines():

@@ -58,7 +58,7 @@ def test_pure_modules_know_no_loop_no_clock_and_no_environment(module):
 
 def test_third_parties_are_imported_in_one_place_each():
     users = {name: {module.stem for module in PACKAGE.glob("*.py") if name in imports(module.stem)[1]} for name in ("kopf", "kubernetes")}
-    assert users == {"kopf": {"watch", "connection"}, "kubernetes": {"cluster", "connection"}}
+    assert users == {"kopf": {"watch", "connection"}, "kubernetes": {"transport", "connection"}}
 
 
 def test_kopf_gets_event_handlers_and_nothing_that_leaves_traces():
@@ -82,7 +82,7 @@ async def test_a_signal_before_kopf_takes_the_signals_over_ends_it_too():
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(server="http://127.0.0.1:1")
 
-    await asyncio.wait_for(watch(registry, CONFIG, stop), 10)
+    await asyncio.wait_for(watch(registry, CONFIG, stop, lambda: None), 10)
 
 
 def test_kopfs_settings():
@@ -100,6 +100,7 @@ def test_metric_names_are_api():
     names = set(re.findall(r"^# TYPE (dicom_operator_\w+)", Metrics().render().decode(), re.MULTILINE))
     assert {name for name in names if not name.endswith("_created")} == {
         "dicom_operator_build_info",
+        "dicom_operator_leader",
         "dicom_operator_reconcile_total",
         "dicom_operator_reconcile_duration_seconds",
         "dicom_operator_api_requests_total",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 
-from dicom_operator.api import ADAPTER, BY_KIND, Json
+from dicom_operator.api import ADAPTER, BY_KIND
 from dicom_operator.children import NAME_TAKEN_SECONDS
-from dicom_operator.cluster import KubeCluster
-from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnavailable
+from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnavailable, NotLeading
 from dicom_operator.reconcile import FIGHT_CORRECTIONS, UNRESOLVED_SECONDS
 from dicom_operator.workqueue import Done, RequeueAfter, Retry
 from tests.unit.operator.builders import pod
@@ -234,15 +232,12 @@ async def test_a_name_that_cannot_be_resolved_yet_is_asked_for_again_soon():
     assert world.condition("AddressAssigned") == ("False", "PublicAddress")
 
 
-async def test_what_is_pruned_is_exactly_what_was_seen(monkeypatch):
-    """Meanwhile somebody may have taken the object over: then its resource version has moved, and the API server answers 409."""
-    sent: list[Any] = []
-
-    async def request(_: KubeCluster, *arguments: Any, **more: Any) -> Json:
-        sent.append(more["body"])
-        raise ApiConflict("changed")
-
-    monkeypatch.setattr(KubeCluster, "_request", request)
-    old = {"kind": "Service", "metadata": {"name": "a", "namespace": "rad", "uid": "u", "resourceVersion": "7"}}
-    await object.__new__(KubeCluster).delete(old)
-    assert sent == [{"propagationPolicy": "Background", "preconditions": {"uid": "u", "resourceVersion": "7"}}]
+@pytest.mark.parametrize("verb", ["apply", "status"])
+async def test_a_replica_that_leads_no_more_stops_in_the_middle_and_tells_nobody(verb):
+    world = World()
+    for kind in ("Service", "DicomAdapter"):
+        world.cluster.failures[verb, kind] = NotLeading()
+    assert await world.run() == Done()
+    assert ("status", "DicomAdapter", "ct-east") not in world.cluster.calls[:-1]
+    assert world.cluster.events == []
+    assert 'dicom_operator_reconcile_total{outcome="NotLeading"} 1.0' in world.metrics.render().decode()

@@ -4,41 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import selectors
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from dicom_operator.workqueue import Done, Outcome, RequeueAfter, Retry, WorkQueue
-
-
-class FakeSelector(selectors.SelectSelector):
-    """Waits for nothing: the time that a wait would take is added to the clock."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.now += timeout or 0.0
-        return super().select(0)
-
-
-class FakeClockLoop(asyncio.SelectorEventLoop):
-    """A loop whose time jumps to the next timer whenever nothing else is to be done."""
-
-    def __init__(self) -> None:
-        self._fake = FakeSelector()
-        super().__init__(self._fake)
-
-    def time(self) -> float:
-        return self._fake.now
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    loop = FakeClockLoop()
-    try:
-        loop.run_until_complete(asyncio.wait_for(main(), 100_000))
-    finally:
-        loop.close()
+from tests.support.fakeclock import run
 
 
 class Recorder:
@@ -302,5 +272,27 @@ def test_a_worker_that_hangs_is_seen():
         assert recorder.queue.stalled_for == 200
         recorder.queue.close()
         await task
+
+    run(main)
+
+
+def test_closed_it_forgets_what_waits_and_opened_it_takes_keys_again():
+    async def main() -> None:
+        recorder = Recorder(outcome=Retry())
+        await asyncio.sleep(1)
+        recorder.queue.add("a")
+        await recorder.work(0.5)  # fails once
+        recorder.queue.open()
+        recorder.queue.add("b")
+        recorder.queue.close()
+        await asyncio.sleep(1000)
+        assert (recorder.queue.depth, recorder.queue.oldest_age, recorder.queue.stalled_for) == (0, 0, 0)
+        recorder.queue.add("c")
+        assert recorder.queue.depth == 0
+        recorder.queue.open()
+        recorder.queue.add("a")
+        start = asyncio.get_running_loop().time()
+        await recorder.work(3.5)
+        assert [at - start for key, at in recorder.starts[1:]] == [0, 1, 3]  # the first failure counts no more
 
     run(main)
