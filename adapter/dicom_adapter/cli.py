@@ -17,7 +17,7 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TextIO
 
-from dicom_adapter import __version__, document, flags, google_flags, logs
+from dicom_adapter import __version__, allocator, document, flags, google_flags, logs
 from dicom_adapter.config import Config, ConfigError, ConfigErrors
 from dicom_adapter.environment import CannotRun, Environment
 from dicom_adapter.node import Node, Surroundings
@@ -93,6 +93,7 @@ def _import(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO,
     try:
         environment.check(plan.config)
         _allow_open_files()
+        allocator.keep_freed_memory()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(plan, log))
     except CannotRun as error:

@@ -111,8 +111,11 @@ def _sockets() -> list[str]:
 
 
 async def _engine() -> None:
+    from dicom_adapter.allocator import keep_freed_memory
     from dicom_adapter.dimse import DimseServer, Handlers, Limits, Status, StoreRequest
     from tests.support.sink import Silent
+
+    keep_freed_memory()  # as the adapter does
 
     async def sink(request: StoreRequest) -> Status:
         async for _ in request.body:
