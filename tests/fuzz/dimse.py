@@ -39,12 +39,13 @@ def command(data: bytes) -> None:
         field, message_id, data_set_type = theirs
         assert field == request.field
         assert (data_set_type != 0x0101) == request.has_data_set
-        assert field == CommandField.C_CANCEL_RQ or message_id == request.message_id
+        assert message_id == request.message_id
 
 
 def _pynetdicom(data: bytes) -> tuple[object, object, object]:
     theirs = decode(io.BytesIO(data), True, True)
-    return theirs.CommandField, theirs.get("MessageID"), theirs.CommandDataSetType
+    answering = theirs.CommandField & RESPONSE_BIT or theirs.CommandField == CommandField.C_CANCEL_RQ
+    return theirs.CommandField, theirs.get("MessageIDBeingRespondedTo" if answering else "MessageID"), theirs.CommandDataSetType
 
 
 def command_seeds() -> Iterator[bytes]:

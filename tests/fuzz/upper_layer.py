@@ -19,9 +19,10 @@ from dicom_adapter.dimse.machine import (
     ReleaseIndication,
     UpperLayer,
 )
-from dicom_adapter.dimse.negotiation import encode_acceptance, encode_rejection, is_uid, negotiate, screen
+from dicom_adapter.dimse.negotiation import encode_acceptance, encode_rejection, negotiate, screen
 from dicom_adapter.dimse.observer import Rejection
 from dicom_adapter.dimse.pdu import AbortSource, Foreign, PduReader, PduType, ProtocolViolation
+from dicom_adapter.dimse.sopclasses import is_uid
 from dicom_adapter.dimse.states import TRANSITIONS, Event, State
 from tests.fuzz.streams import LIMITS, bodies, joined, owned, peers_reading, pieces, stream, stream_seeds
 from tests.support.rawscu import ABORT, COMMAND, DATA, EXPLICIT, LAST, RELEASE_RQ, associate_ac, echo_rq, pdata, pdu, pdv
@@ -99,7 +100,7 @@ def _answer(request: AssociateRequest) -> bytes:
     rejection = screen(request, TITLES)
     if rejection is not None:
         return encode_rejection(rejection)
-    return encode_acceptance(request, negotiate(request, serves_storage=True), LIMITS.max_pdu_bytes)
+    return encode_acceptance(request, negotiate(request, {"echo", "store"}), LIMITS.max_pdu_bytes)
 
 
 def _compare(request: AssociateRequest, data: bytes) -> None:
@@ -185,7 +186,7 @@ def _react(machine: UpperLayer, output: Output) -> tuple[Output, ...]:
         case AssociateIndication(request):
             if rejection := screen(request, TITLES):
                 return machine.reject(encode_rejection(rejection))
-            return machine.accept(b"accepted", frozenset(negotiate(request, serves_storage=True).accepted()))
+            return machine.accept(b"accepted", frozenset(negotiate(request, {"echo", "store"}).accepted()))
         case AssociateConfirmation(acceptance) if acceptance.maximum_length & 1:
             return machine.request_release()
         case ReleaseIndication() | ReleaseConfirmation() if (machine.state, Event.EVT14) in TRANSITIONS:

@@ -3,19 +3,24 @@
 A library: it knows nothing of HTTP, stores or configuration. `DimseServer` listens, calls `Handlers`, and tells an `Observer`.
 """
 
+from dicom_adapter.dimse.associate import AssociateRequest, UserIdentity
 from dicom_adapter.dimse.handlers import DataSetInterrupted, Handlers, StoreHandler, StoreRequest
 from dicom_adapter.dimse.limits import Limits
-from dicom_adapter.dimse.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_adapter.dimse.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Extend
 from dicom_adapter.dimse.observer import AssociationSummary, Observer, Peer, Rejection
+from dicom_adapter.dimse.registry import Access
 from dicom_adapter.dimse.server import DimseServer
 from dicom_adapter.dimse.status import Status
 
 __all__ = [
     "IMPLEMENTATION_CLASS_UID",
     "IMPLEMENTATION_VERSION_NAME",
+    "Access",
+    "AssociateRequest",
     "AssociationSummary",
     "DataSetInterrupted",
     "DimseServer",
+    "Extend",
     "Handlers",
     "Limits",
     "Observer",
@@ -24,4 +29,5 @@ __all__ = [
     "Status",
     "StoreHandler",
     "StoreRequest",
+    "UserIdentity",
 ]

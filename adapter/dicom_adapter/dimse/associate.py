@@ -130,7 +130,7 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
         ProtocolViolation: the structure is broken.
     """
     version = _version(body, "A-ASSOCIATE-RQ")
-    called, calling, echoed = _text(body[4:20]), _text(body[20:36]), body[4:68]
+    called, calling, echoed = printable(body[4:20]), printable(body[20:36]), body[4:68]
     if not version & 1:
         return AssociateRequest(
             protocol_version=version, called_ae_title=called, calling_ae_title=calling, echoed=echoed, application_context_name=""
@@ -147,7 +147,7 @@ def decode_associate_request(body: bytes) -> AssociateRequest:
         called_ae_title=called,
         calling_ae_title=calling,
         echoed=echoed,
-        application_context_name=_text(names[0]),
+        application_context_name=printable(names[0]),
         contexts=contexts,
         user_identity=_user_identity(information.identity) if information.identity is not None else None,
         **information.values,
@@ -216,17 +216,17 @@ class _UserItems:
                 case 0x51:
                     values["maximum_length"] = _LONG.unpack(_exactly(item, 4))[0]
                 case 0x52:
-                    values["implementation_class_uid"] = _text(item)
+                    values["implementation_class_uid"] = printable(item)
                 case 0x53:
                     values["asynchronous_operations"] = _SHORT.unpack_from(_exactly(item, 4))[0], _SHORT.unpack_from(item, 2)[0]
                 case 0x54:
                     uid, rest = _counted(item)
-                    values["roles"].setdefault(_text(uid), RoleProposal(scu=_exactly(rest, 2)[0] == 1, scp=rest[1] == 1))
+                    values["roles"].setdefault(printable(uid), RoleProposal(scu=_exactly(rest, 2)[0] == 1, scp=rest[1] == 1))
                 case 0x55:
-                    values["implementation_version_name"] = _text(item)
+                    values["implementation_version_name"] = printable(item)
                 case 0x56:
                     uid, rest = _counted(item)
-                    values["extended"].setdefault(_text(uid), rest)
+                    values["extended"].setdefault(printable(uid), rest)
                 case 0x57:
                     common.append(_common_extended(item))
                 case 0x58:
@@ -249,9 +249,9 @@ def _context(value: bytes) -> ProposedContext:
     transfer: list[str] = []
     for kind, item in _items(value[4:]):
         if kind == 0x30:
-            abstract.append(_text(item))
+            abstract.append(printable(item))
         elif kind == 0x40:
-            transfer.append(_text(item))
+            transfer.append(printable(item))
     if len(abstract) != 1 or not transfer:
         raise ProtocolViolation("a presentation context needs one abstract syntax and a transfer syntax")
     return ProposedContext(context_id, abstract[0], tuple(transfer))
@@ -260,7 +260,7 @@ def _context(value: bytes) -> ProposedContext:
 def _answer(value: bytes) -> AnsweredContext:
     if len(value) < 4:
         raise ProtocolViolation("a presentation context item without an ID")
-    transfer = [_text(item) for kind, item in _items(value[4:]) if kind == 0x40]
+    transfer = [printable(item) for kind, item in _items(value[4:]) if kind == 0x40]
     if not value[2] and len(transfer) != 1:
         raise ProtocolViolation("an accepted presentation context needs one transfer syntax")
     return AnsweredContext(value[0], value[2], transfer[0] if transfer else "")
@@ -274,8 +274,8 @@ def _common_extended(item: bytes) -> CommonExtended:
     left = memoryview(related)  # there may be thousands: what is left must not be copied for each
     while left:
         one, left = _counted(left)
-        classes.append(_text(bytes(one)))
-    return CommonExtended(_text(uid), _text(service), tuple(classes))
+        classes.append(printable(bytes(one)))
+    return CommonExtended(printable(uid), printable(service), tuple(classes))
 
 
 def _user_identity(item: bytes) -> UserIdentity:
@@ -316,6 +316,6 @@ def _exactly(data: bytes, size: int) -> bytes:
     return data
 
 
-def _text(data: bytes) -> str:
+def printable(data: bytes) -> str:
     """Decode an AE title, a UID or a name: padding away, and whatever is no printable ASCII becomes `?` (it goes into logs)."""
     return "".join(chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x5C else "?" for byte in data.rstrip(b"\0")).strip()

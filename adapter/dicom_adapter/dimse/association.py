@@ -23,7 +23,6 @@ from dicom_adapter.dimse.machine import (
 )
 from dicom_adapter.dimse.negotiation import (
     ABSTRACT_SYNTAX_NOT_SUPPORTED,
-    abstract_syntax_name,
     encode_acceptance,
     encode_rejection,
     negotiate,
@@ -33,6 +32,7 @@ from dicom_adapter.dimse.observer import AssociationSummary, Outcome, Peer
 from dicom_adapter.dimse.pdu import AbortReason, AbortSource, Fragment, ProtocolViolation
 from dicom_adapter.dimse.performer import Negotiated, Performer
 from dicom_adapter.dimse.registry import Acceptor
+from dicom_adapter.dimse.sopclasses import abstract_syntax_name
 from dicom_adapter.dimse.states import State
 
 _log = logging.getLogger(__name__)
@@ -187,12 +187,17 @@ class Association:
 
     def _associate(self, request: AssociateRequest) -> None:
         peer = self._peer = Peer(request.calling_ae_title, request.called_ae_title, self._address, self._port)
-        rejection = screen(request, self._acceptor.ae_titles) or self._registry.refuse(peer)
+        acceptor = self._acceptor
+        rejection = (
+            screen(request, acceptor.ae_titles)
+            or (acceptor.access(request, self._address) if acceptor.access is not None else None)
+            or self._registry.refuse(peer)
+        )
         if rejection is not None:
             self._carry_out(self._machine.reject(encode_rejection(rejection)))
             self._observer.association_rejected(peer, rejection)
             return
-        agreement = negotiate(request, self._acceptor.handlers.store is not None)
+        agreement = negotiate(request, acceptor.handlers.services(), self._limits.max_operations, acceptor.extend)
         acceptance = encode_acceptance(request, agreement, self._limits.max_pdu_bytes)
         contexts = agreement.accepted()
         self._id = self._registry.enter(peer)

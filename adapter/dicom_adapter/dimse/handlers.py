@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from dicom_adapter.dimse.observer import Peer
+from dicom_adapter.dimse.sopclasses import Service
 from dicom_adapter.dimse.status import Status
 
 
@@ -36,6 +38,13 @@ StoreHandler = Callable[[StoreRequest], Awaitable[Status]]
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """The services of a server. C-ECHO (PS3.7 9.1.5) is always served; `store=None` refuses every storage class at negotiation."""
+    """The services of a server. C-ECHO (PS3.7 9.1.5) is always served; a service without a handler is refused at negotiation."""
 
-    store: StoreHandler | None
+    store: StoreHandler | None = None
+
+    def services(self) -> frozenset[Service]:
+        """Return the services that are served."""
+        return frozenset({"echo", *(name for name in _HANDLED if getattr(self, name) is not None)})
+
+
+_HANDLED: Final[tuple[Service, ...]] = ("store",)

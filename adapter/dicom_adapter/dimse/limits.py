@@ -15,6 +15,7 @@ class Limits:
         dimse_timeout: silence of the peer inside a message, and how long it may leave our answers unread.
         idle_timeout: silence of the peer between two messages.
         receive_window_bytes: data set bytes held for a handler that reads more slowly than the peer sends.
+        max_operations: operations of one association at a time, where the peer negotiates more than one (PS3.7 D.3.3.3).
         max_command_bytes: length of a command set (PS3.7 6.3.1).
         max_associate_bytes: length of an A-ASSOCIATE-RQ.
     """
@@ -26,5 +27,6 @@ class Limits:
     dimse_timeout: float = 60.0
     idle_timeout: float = 600.0
     receive_window_bytes: int = 1 << 20
+    max_operations: int = 8
     max_command_bytes: int = 1 << 16
     max_associate_bytes: int = 1 << 20

@@ -1,13 +1,10 @@
 """Which associations and presentation contexts an acceptor takes (PS3.8 9.3.3, 9.3.4; PS3.7 D.3.3). Pure: a request in, an answer out."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydicom.uid import UID, ImplicitVRLittleEndian
-from pynetdicom import AllStoragePresentationContexts
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 from pynetdicom.pdu_items import (
     ApplicationContextItem,
@@ -17,6 +14,7 @@ from pynetdicom.pdu_items import (
     MaximumLengthSubItem,
     PresentationContextItemAC,
     SCP_SCU_RoleSelectionSubItem,
+    SOPClassExtendedNegotiationSubItem,
     TransferSyntaxSubItem,
     UserIdentitySubItemAC,
     UserInformationItem,
@@ -25,6 +23,7 @@ from pynetdicom.pdu_items import (
 from dicom_adapter.dimse.associate import APPLICATION_CONTEXT_NAME, AssociateRequest, ProposedContext, RoleProposal
 from dicom_adapter.dimse.observer import Rejection
 from dicom_adapter.dimse.pdu import HEADER_BYTES
+from dicom_adapter.dimse.sopclasses import Service, is_uid, serves, service_class
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.193560453141537084877775051400802179500"
 """Ours, derived from a UUID (PS3.5 B.2, PS3.7 D.3.3.2)."""
@@ -32,15 +31,13 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.193560453141537084877775051400802179500"
 IMPLEMENTATION_VERSION_NAME: Final = "DICOMADAPTER"
 """Without a version: it is stored with each image, and what is sent again after an upgrade must be byte-equal."""
 
-VERIFICATION: Final = "1.2.840.10008.1.1"
+Extend = Callable[[str, bytes], bytes | None]
+"""Answers SOP class extended negotiation (PS3.7 D.3.3.5): SOP class and what was proposed in, the answer out, None for none."""
 
 ACCEPTANCE: Final = 0
 USER_REJECTION: Final = 1
 ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
 TRANSFER_SYNTAXES_NOT_SUPPORTED: Final = 4
-
-_VALID_UID: Final = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
-_PATIENT_OR_OBJECT_STORAGE: Final = "1.2.840.10008.5.1.4."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +55,10 @@ class Agreement:
     """The answers of an A-ASSOCIATE-AC."""
 
     contexts: tuple[ContextResult, ...]
-    roles: dict[str, RoleProposal]
-    identity_confirmed: bool
-    asynchronous: bool
+    roles: Mapping[str, RoleProposal] = field(default_factory=dict)
+    extended: Mapping[str, bytes] = field(default_factory=dict)
+    identity_confirmed: bool = False
+    asynchronous_operations: tuple[int, int] | None = None
 
     def accepted(self) -> dict[int, ContextResult]:
         """Return the contexts that may be used, by ID."""
@@ -83,59 +81,58 @@ def screen(request: AssociateRequest, ae_titles: Sequence[str]) -> Rejection | N
     return None
 
 
-def negotiate(request: AssociateRequest, serves_storage: bool) -> Agreement:
-    """Answer every presentation context, and the role selection and user identity beside them."""
-    contexts = tuple(_answer(context, request, serves_storage) for context in request.contexts)
+def negotiate(request: AssociateRequest, services: Set[Service], max_operations: int = 1, extend: Extend | None = None) -> Agreement:
+    """Answer every presentation context, and what else is up for negotiation beside them."""
+    contexts = tuple(_answer(context, request, services) for context in request.contexts)
     taken = {context.abstract_syntax for context in contexts if context.result == ACCEPTANCE}
-    # We are the SCP: the requestor may be the SCU and not more, whatever it proposes (PS3.7 D.3.3.4).
-    roles = {uid: RoleProposal(scu=True, scp=False) for uid in request.roles if uid in taken}
     identity = request.user_identity
     # A name, with or without passcode, is confirmed by an empty response (PS3.7 D.3.3.7.2). Kerberos, SAML and JWT answers prove something,
     # which we cannot: there the item is left out.
     confirmed = identity is not None and identity.response_requested and identity.kind in (1, 2)
-    return Agreement(contexts, roles, confirmed, request.asynchronous_operations is not None)
+    answers = {uid: extend(uid, asked) for uid, asked in request.extended.items() if uid in taken} if extend else {}
+    window = request.asynchronous_operations
+    return Agreement(
+        contexts,
+        {uid: _role(uid, role, services) for uid, role in request.roles.items() if uid in taken},
+        {uid: answer for uid, answer in answers.items() if answer is not None},
+        confirmed,
+        # Both numbers are seen from the requestor (PS3.7 D.3.3.3): what it may invoke, what it may be asked to perform.
+        (smaller(window[0], max_operations), smaller(window[1], max_operations)) if window else None,
+    )
 
 
-def _answer(proposed: ProposedContext, request: AssociateRequest, serves_storage: bool) -> ContextResult:
+def smaller(one: int, other: int) -> int:
+    """Return the smaller of two bounds of which 0 is none."""
+    return min(one, other) if one and other else one or other
+
+
+def _role(uid: str, role: RoleProposal, services: Set[Service]) -> RoleProposal:
+    """Agree to what was proposed as far as we have the other side of it (PS3.7 D.3.3.4)."""
+    found = service_class(uid)
+    return RoleProposal(
+        scu=role.scu and found is not None and found.for_scu in services,
+        scp=role.scp and found is not None and found.for_scp in services,
+    )
+
+
+def _answer(proposed: ProposedContext, request: AssociateRequest, services: Set[Service]) -> ContextResult:
     context_id, uid = proposed.context_id, proposed.abstract_syntax
-    if not serves(uid, serves_storage):
+    found = service_class(uid)
+    if found is None or not serves(uid, services):
         return ContextResult(context_id, uid, ABSTRACT_SYNTAX_NOT_SUPPORTED)
     role = request.roles.get(uid)
-    if role is not None and not role.scu:
+    if role is None:
+        # Many archives report a commitment on an association of their own without a word about roles.
+        if found.for_scu not in services and found.for_scp != "n_event_report":
+            return ContextResult(context_id, uid, ABSTRACT_SYNTAX_NOT_SUPPORTED)
+    elif _role(uid, role, services) == RoleProposal(scu=False, scp=False):
         return ContextResult(context_id, uid, USER_REJECTION)
     # The sender's first: the bytes pass through, so its favourite is as good as any and spares it a conversion.
-    transfer_syntax = next((syntax for syntax in proposed.transfer_syntaxes if is_uid(syntax)), None)
+    readable = found.transfer_syntaxes
+    transfer_syntax = next((one for one in proposed.transfer_syntaxes if is_uid(one) and (readable is None or one in readable)), None)
     if transfer_syntax is None:
         return ContextResult(context_id, uid, TRANSFER_SYNTAXES_NOT_SUPPORTED)
     return ContextResult(context_id, uid, ACCEPTANCE, transfer_syntax)
-
-
-def is_uid(text: str) -> bool:
-    """Whether `text` obeys the rules of PS3.5 9.1."""
-    return len(text) <= 64 and _VALID_UID.fullmatch(text) is not None
-
-
-def serves(uid: str, storage: bool) -> bool:
-    """Whether we serve an abstract syntax: Verification, and every storage SOP class, be it of the standard, private or newer than us."""
-    if uid == VERIFICATION:
-        return True
-    return storage and is_uid(uid) and (uid in _storage_classes() or not UID(uid).type or _is_retired_storage(uid))
-
-
-def abstract_syntax_name(uid: str) -> str:
-    """Return the name of an abstract syntax as people say it, or the UID itself."""
-    name = str(UID(uid).name) if is_uid(uid) else uid
-    return name.replace(" Information Model", "").removesuffix(" SOP Class")
-
-
-@cache
-def _storage_classes() -> frozenset[str]:
-    return frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
-
-
-def _is_retired_storage(uid: str) -> bool:
-    # pynetdicom lists what is current; old archives still send what has been retired since.
-    return uid.startswith(_PATIENT_OR_OBJECT_STORAGE) and "Storage" in UID(uid).name
 
 
 def encode_acceptance(request: AssociateRequest, agreement: Agreement, max_pdu_bytes: int) -> bytes:
@@ -143,11 +140,12 @@ def encode_acceptance(request: AssociateRequest, agreement: Agreement, max_pdu_b
     pdu = A_ASSOCIATE_AC()
     user = UserInformationItem()
     user.user_data = [_maximum_length(max_pdu_bytes), _implementation_class(), _implementation_version()]
-    if agreement.asynchronous:
+    if agreement.asynchronous_operations is not None:
         window = AsynchronousOperationsWindowSubItem()
-        window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 1
+        window.maximum_number_operations_invoked, window.maximum_number_operations_performed = agreement.asynchronous_operations
         user.user_data.append(window)
-    user.user_data += [_role(uid, role) for uid, role in agreement.roles.items()]
+    user.user_data += [_role_item(uid, role) for uid, role in agreement.roles.items()]
+    user.user_data += [_extended_item(uid, answer) for uid, answer in agreement.extended.items()]
     if agreement.identity_confirmed:
         response = UserIdentitySubItemAC()
         response.server_response = b""
@@ -192,7 +190,13 @@ def _implementation_version() -> ImplementationVersionNameSubItem:
     return item
 
 
-def _role(uid: str, role: RoleProposal) -> SCP_SCU_RoleSelectionSubItem:
+def _role_item(uid: str, role: RoleProposal) -> SCP_SCU_RoleSelectionSubItem:
     item = SCP_SCU_RoleSelectionSubItem()
     item.sop_class_uid, item.scu_role, item.scp_role = UID(uid), role.scu, role.scp
+    return item
+
+
+def _extended_item(uid: str, information: bytes) -> SOPClassExtendedNegotiationSubItem:
+    item = SOPClassExtendedNegotiationSubItem()
+    item.sop_class_uid, item.service_class_application_information = UID(uid), information
     return item

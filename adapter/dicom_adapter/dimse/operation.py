@@ -7,8 +7,8 @@ from typing import Final
 
 from dicom_adapter.dimse.body import DataSetStream
 from dicom_adapter.dimse.commands import RESPONSE_BIT, Command, CommandField
-from dicom_adapter.dimse.negotiation import VERIFICATION
 from dicom_adapter.dimse.pdu import ProtocolViolation
+from dicom_adapter.dimse.sopclasses import VERIFICATION
 from dicom_adapter.dimse.status import (
     CANNOT_UNDERSTAND,
     INVALID_SOP_INSTANCE,

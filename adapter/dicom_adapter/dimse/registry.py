@@ -7,12 +7,20 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
+from dicom_adapter.dimse.associate import AssociateRequest
 from dicom_adapter.dimse.handlers import Handlers
 from dicom_adapter.dimse.limits import Limits
+from dicom_adapter.dimse.negotiation import Extend
 from dicom_adapter.dimse.observer import Observer, Peer, Rejection
 
 if TYPE_CHECKING:
     from dicom_adapter.dimse.association import Association
+
+Access = Callable[[AssociateRequest, str], Rejection | None]
+"""Decides who may have an association at all: the request and the address it comes from in, a rejection or None out.
+
+The request holds the user identity with its secrets: what keeps them must keep them out of logs.
+"""
 
 
 class Registry:
@@ -79,3 +87,5 @@ class Acceptor:
     limits: Limits
     observer: Observer
     registry: Registry = field(repr=False)
+    access: Access | None = None
+    extend: Extend | None = None

@@ -6,8 +6,9 @@ from typing import Final
 
 from dicom_adapter.dimse.handlers import Handlers
 from dicom_adapter.dimse.limits import Limits
+from dicom_adapter.dimse.negotiation import Extend
 from dicom_adapter.dimse.observer import Observer
-from dicom_adapter.dimse.registry import Acceptor, Registry
+from dicom_adapter.dimse.registry import Acceptor, Access, Registry
 from dicom_adapter.dimse.transport import ReceiveBuffer, SocketProtocol
 
 LAST_ANSWERS_SECONDS: Final = 3.0
@@ -22,11 +23,20 @@ class DimseServer:
     It always accepts connections and bounds what each may do: `limits`. Everything runs on the event loop that `start` is called on.
     """
 
-    def __init__(self, *, ae_titles: Sequence[str], handlers: Handlers, limits: Limits, observer: Observer) -> None:
+    def __init__(
+        self,
+        *,
+        ae_titles: Sequence[str],
+        handlers: Handlers,
+        limits: Limits,
+        observer: Observer,
+        access: Access | None = None,
+        extend: Extend | None = None,
+    ) -> None:
         if not ae_titles:
             raise ValueError("a DICOM server needs an AE title")
         self._registry = Registry(limits)
-        self._acceptor = Acceptor(tuple(ae_titles), handlers, limits, observer, self._registry)
+        self._acceptor = Acceptor(tuple(ae_titles), handlers, limits, observer, self._registry, access, extend)
         self._buffer = ReceiveBuffer()
         self._server: asyncio.Server | None = None
         self._port = 0

@@ -8,7 +8,19 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from dicom_adapter.dimse import AssociationSummary, DimseServer, Handlers, Limits, Peer, Rejection, Status, StoreHandler, StoreRequest
+from dicom_adapter.dimse import (
+    Access,
+    AssociationSummary,
+    DimseServer,
+    Extend,
+    Handlers,
+    Limits,
+    Peer,
+    Rejection,
+    Status,
+    StoreHandler,
+    StoreRequest,
+)
 
 Result = TypeVar("Result")
 PATIENCE = 20.0
@@ -101,6 +113,9 @@ def serving(
     *,
     titles: tuple[str, ...] = ("GATE",),
     new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    handlers: Handlers | None = None,
+    access: Access | None = None,
+    extend: Extend | None = None,
     **limits: Any,
 ) -> Iterator[Serving]:
     """Serve on a free loopback port; at the end nothing may be left: no connection, no task."""
@@ -112,7 +127,14 @@ def serving(
     recorder = Recorder()
 
     async def make() -> DimseServer:
-        server = DimseServer(ae_titles=titles, handlers=Handlers(store=store), limits=Limits(**limits), observer=recorder)
+        server = DimseServer(
+            ae_titles=titles,
+            handlers=handlers or Handlers(store=store),
+            limits=Limits(**limits),
+            observer=recorder,
+            access=access,
+            extend=extend,
+        )
         await server.start("127.0.0.1", 0)
         return server
 

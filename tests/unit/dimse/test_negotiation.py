@@ -18,21 +18,23 @@ from dicom_adapter.dimse.associate import (
     decode_associate_acceptance,
     decode_associate_request,
 )
-from dicom_adapter.dimse.negotiation import (
-    ContextResult,
-    abstract_syntax_name,
-    encode_acceptance,
-    encode_rejection,
-    negotiate,
-    screen,
-    serves,
-)
+from dicom_adapter.dimse.negotiation import ContextResult, encode_acceptance, encode_rejection, negotiate, screen
 from dicom_adapter.dimse.observer import Rejection
 from dicom_adapter.dimse.pdu import ProtocolViolation
+from dicom_adapter.dimse.sopclasses import (
+    STORAGE_COMMITMENT,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+    Service,
+    abstract_syntax_name,
+    serves,
+)
 from tests.support.rawscu import CT_STORAGE, EXPLICIT, IMPLICIT, VERIFICATION, associate_ac, associate_rq, context, item, pdu
 
 JPEG = "1.2.840.10008.1.2.4.50"
 WORKLIST = "1.2.840.10008.5.1.4.31"
+STORE: frozenset[Service] = frozenset({"echo", "store"})
 
 
 def request(*contexts: bytes, user_items: bytes = b"", **values: object) -> AssociateRequest:
@@ -64,8 +66,8 @@ def identity(kind: int, response: int) -> bytes:
     ],
 )
 def test_verification_and_every_storage_class_are_served(uid: str) -> None:
-    assert serves(uid, storage=True)
-    assert serves(uid, storage=False) == (uid == VERIFICATION)
+    assert serves(uid, STORE)
+    assert serves(uid, {"echo"}) == (uid == VERIFICATION)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_verification_and_every_storage_class_are_served(uid: str) -> None:
     ],
 )
 def test_everything_else_is_refused_by_name(uid: str, name: str) -> None:
-    assert not serves(uid, storage=True)
+    assert not serves(uid, STORE)
     assert abstract_syntax_name(uid) == name
 
 
@@ -99,7 +101,7 @@ def test_the_senders_first_transfer_syntax_is_taken_known_or_not() -> None:
             context(7, VERIFICATION, "not a uid"),
             context(9, CT_STORAGE, "nor this", EXPLICIT),
         ),
-        serves_storage=True,
+        STORE,
     )
     assert agreement.contexts == (
         ContextResult(1, CT_STORAGE, 0, JPEG),
@@ -119,7 +121,7 @@ def test_only_the_scu_role_is_left_to_a_requestor() -> None:
             context(5, WORKLIST, EXPLICIT),
             user_items=role(CT_STORAGE, 1, 1) + role("1.2.3", 0, 1) + role(WORKLIST, 1, 0),
         ),
-        serves_storage=True,
+        STORE,
     )
     assert [result.result for result in agreement.contexts] == [0, 1, 3]
     assert agreement.roles == {CT_STORAGE: RoleProposal(scu=True, scp=False)}
@@ -131,14 +133,73 @@ def test_only_the_scu_role_is_left_to_a_requestor() -> None:
 def test_a_user_identity_is_confirmed_only_when_asked_and_when_that_means_nothing_more(kind: int, asked: int, confirmed: bool) -> None:
     proposed = request(context(1, VERIFICATION, EXPLICIT), user_items=identity(kind, asked))
     assert proposed.user_identity == UserIdentity(kind, bool(asked), b"name", b"pass")
-    acceptance = encode_acceptance(proposed, negotiate(proposed, serves_storage=True), 16384)
+    acceptance = encode_acceptance(proposed, negotiate(proposed, STORE), 16384)
     assert (item(0x59, b"\0\0") in acceptance) == confirmed
 
 
-def test_asynchronous_operations_are_limited_to_one_when_proposed() -> None:
+@pytest.mark.parametrize(("ours", "agreed"), [(1, (1, 1)), (5, (5, 5)), (20, (20, 8)), (0, (0, 8))])
+def test_of_two_windows_of_asynchronous_operations_the_smaller_counts(ours: int, agreed: tuple[int, int]) -> None:
     proposed = request(context(1, VERIFICATION, EXPLICIT), user_items=item(0x53, b"\0\0\0\x08"))
     assert proposed.asynchronous_operations == (0, 8)
-    assert item(0x53, b"\0\1\0\1") in encode_acceptance(proposed, negotiate(proposed, serves_storage=True), 16384)
+    assert item(0x53, struct.pack(">HH", *agreed)) in encode_acceptance(proposed, negotiate(proposed, STORE, ours), 16384)
+
+
+def test_a_window_that_nobody_proposed_is_not_answered() -> None:
+    proposed = request(context(1, VERIFICATION, EXPLICIT))
+    assert item(0x53, b"\0\1\0\1") not in encode_acceptance(proposed, negotiate(proposed, STORE), 16384)
+
+
+@pytest.mark.parametrize(
+    ("uid", "services", "roles", "result", "agreed"),
+    [
+        (CT_STORAGE, STORE, None, 0, None),
+        (CT_STORAGE, STORE, (1, 1), 0, (True, False)),
+        (CT_STORAGE, STORE, (0, 1), 1, None),
+        (CT_STORAGE, {"get"}, None, 3, None),
+        (CT_STORAGE, {"get"}, (0, 1), 0, (False, True)),
+        (CT_STORAGE, {"get", "store"}, (1, 1), 0, (True, True)),
+        (CT_STORAGE, {"get", "store"}, (0, 0), 1, None),
+        (STORAGE_COMMITMENT, {"n_action"}, None, 0, None),
+        (STORAGE_COMMITMENT, {"n_action"}, (0, 1), 1, None),
+        (STORAGE_COMMITMENT, {"n_event_report"}, (0, 1), 0, (False, True)),
+        (STORAGE_COMMITMENT, {"n_event_report"}, (1, 0), 1, None),
+        (STORAGE_COMMITMENT, {"n_event_report"}, None, 0, None),
+        (STORAGE_COMMITMENT, {"store"}, None, 3, None),
+        (STUDY_ROOT_FIND, {"find"}, None, 0, None),
+        (STUDY_ROOT_FIND, {"move", "get"}, None, 3, None),
+        (STUDY_ROOT_MOVE, {"move"}, (1, 0), 0, (True, False)),
+        (STUDY_ROOT_GET, {"get"}, None, 0, None),
+    ],
+)
+def test_roles_are_agreed_as_far_as_there_are_services(
+    uid: str, services: set[Service], roles: tuple[int, int] | None, result: int, agreed: tuple[bool, bool] | None
+) -> None:
+    agreement = negotiate(request(context(1, uid, EXPLICIT), user_items=role(uid, *roles) if roles else b""), services)
+    assert agreement.contexts[0].result == result
+    assert agreement.roles == ({uid: RoleProposal(*agreed)} if agreed else {})
+
+
+def test_what_must_be_read_is_taken_in_a_syntax_that_can_be() -> None:
+    agreement = negotiate(request(context(1, STUDY_ROOT_FIND, JPEG, EXPLICIT), context(3, STUDY_ROOT_FIND, JPEG)), {"find"})
+    assert agreement.contexts == (ContextResult(1, STUDY_ROOT_FIND, 0, EXPLICIT), ContextResult(3, STUDY_ROOT_FIND, 4))
+
+
+def test_extended_negotiation_is_answered_by_who_knows_it() -> None:
+    proposed = request(
+        context(1, STUDY_ROOT_FIND, EXPLICIT),
+        user_items=b"".join(item(0x56, counted(uid) + b"\1\1") for uid in (STUDY_ROOT_FIND.encode(), b"1.2")),
+    )
+    asked: list[tuple[str, bytes]] = []
+
+    def extend(uid: str, information: bytes) -> bytes | None:
+        asked.append((uid, information))
+        return b"\0\1"
+
+    agreement = negotiate(proposed, {"find"}, extend=extend)
+    assert asked == [(STUDY_ROOT_FIND, b"\1\1")]
+    answer = item(0x56, counted(STUDY_ROOT_FIND.encode()) + b"\0\1")
+    assert answer in encode_acceptance(proposed, agreement, 16384)
+    assert negotiate(proposed, {"find"}).extended == negotiate(proposed, {"find"}, extend=lambda *_: None).extended == {}
 
 
 def test_pynetdicom_reads_our_answers() -> None:
@@ -148,7 +209,7 @@ def test_pynetdicom_reads_our_answers() -> None:
         user_items=role(CT_STORAGE, 1, 1) + item(0x53, b"\0\2\0\2") + identity(1, 1),
     )
     pdu = A_ASSOCIATE_AC()
-    pdu.decode(encode_acceptance(proposed, negotiate(proposed, serves_storage=True), 28672))
+    pdu.decode(encode_acceptance(proposed, negotiate(proposed, STORE), 28672))
     assert [(cx.context_id, cx.result, str(cx.transfer_syntax)) for cx in pdu.presentation_context] == [(1, 0, JPEG), (3, 3, IMPLICIT)]
     user: Any = pdu.user_information
     assert user.maximum_length == 28672
