@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLUSTER := $(PYTHON) -m cluster
+NODE := tests/node/node_modules/.package-lock.json
 PYTEST := $(BIN)/coverage run -m pytest
 NAME ?= demo
 MINUTES ?= 2
@@ -17,7 +18,7 @@ MINUTES ?= 2
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/ready  ## Python environment, system packages, Kubernetes binaries and base image: what everything else needs (first time about 25 minutes)
+setup: $(VENV)/ready $(NODE)  ## Python environment, system packages, Kubernetes binaries and base image: what everything else needs (first time about 25 minutes)
 	@$(CLUSTER) packages --install
 	if [ "$$(id -u)" = 0 ]; then $(CLUSTER) build; fi  # others build what they need when they need it
 
@@ -28,6 +29,14 @@ $(VENV)/ready: requirements/dev.txt operator/pyproject.toml adapter/pyproject.to
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable operator --editable adapter
 	touch $@
+
+$(NODE): tests/node/package-lock.json
+	@if command -v npm >/dev/null; then
+	  npm ci --prefix tests/node --ignore-scripts --no-audit --no-fund --silent
+	  touch $@
+	else
+	  echo "npm is missing (Debian: apt-get install npm): the tests with dcmjs-dimse will not run" >&2
+	fi
 
 demo: setup  ## the main job on a Kubernetes of its own: install, apply, send images, find them in the store
 	@$(CLUSTER) image

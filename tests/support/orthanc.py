@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,10 +24,13 @@ def free_port() -> int:
 
 
 class Orthanc:
-    """A running Orthanc; ends with the `with` block."""
+    """A running Orthanc; ends with the `with` block. With `dicom` it is a DICOM node too, which knows `peers`: AE title -> port."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, dicom: bool = False, peers: Mapping[str, int] | None = None) -> None:
         self.http_port = free_port()
+        self.dicom_port = free_port()
+        self._dicom = dicom
+        self._peers = peers or {}
         self._directory = tempfile.TemporaryDirectory(prefix="orthanc-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +50,10 @@ class Orthanc:
             "HttpBindAddresses": ["127.0.0.1"],
             "RemoteAccessAllowed": True,
             "AuthenticationEnabled": False,
-            "DicomServerEnabled": False,
+            "DicomServerEnabled": self._dicom,
+            "DicomPort": self.dicom_port,
+            "DicomModalities": {title: [title, "127.0.0.1", port] for title, port in self._peers.items()},
+            "OverwriteInstances": True,
             "Plugins": [_PLUGIN],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }
@@ -87,9 +94,20 @@ class Orthanc:
 
     def file(self, sop_instance_uid: str) -> bytes:
         """The Part 10 file of an instance, byte for byte as it was stored."""
-        root = f"http://127.0.0.1:{self.http_port}"
-        query = json.dumps({"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}).encode()
-        with urllib.request.urlopen(f"{root}/tools/find", data=query, timeout=10) as response:
-            (identifier,) = json.loads(response.read())
-        with urllib.request.urlopen(f"{root}/instances/{identifier}/file", timeout=10) as response:
+        (identifier,) = self._post("/tools/find", json.dumps({"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}).encode())
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/instances/{identifier}/file", timeout=10) as response:
             return bytes(response.read())
+
+    def take(self, part10: bytes) -> str:
+        """Stores an instance; returns Orthanc's name for it."""
+        return str(self._post("/instances", part10)["ID"])
+
+    def send(self, peer: str, names: Sequence[str]) -> int:
+        """Sends instances to a peer over one association; returns how many the peer did not store."""
+        return int(
+            self._post(f"/modalities/{peer}/store", json.dumps({"Resources": names, "Synchronous": True}).encode())["FailedInstancesCount"]
+        )
+
+    def _post(self, path: str, body: bytes) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", data=body, timeout=60) as response:
+            return json.loads(response.read())

@@ -2,13 +2,8 @@
 
 import asyncio
 import hashlib
-import os
-import random
-import shutil
 import subprocess
-import warnings
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pydicom
@@ -22,50 +17,11 @@ from pynetdicom import AE, build_role
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 
 from dicom_adapter.dimse import Status, StoreRequest
-from tests.adapter.dimse.serving import Keeper, Serving, eventually, serving
+from tests.adapter.dimse.peers import dcmtk, run, write_ct
+from tests.adapter.dimse.serving import Keeper, eventually, serving
 
 VERIFICATION = "1.2.840.10008.1.1"
 WORKLIST = "1.2.840.10008.5.1.4.31"
-
-
-def run(server: Serving, tool: str, *arguments: str | Path, called: str = "GATE") -> subprocess.CompletedProcess[str]:
-    """Run a tool of dcmtk; pynetdicom's scripts of the same names in the virtual environment are not meant."""
-    program = shutil.which(tool, path="/usr/local/bin:/usr/bin:/bin")
-    assert program, f"dcmtk's {tool} is missing: apt-get install dcmtk"
-    options = [argument for argument in arguments if isinstance(argument, str)]
-    files = [str(argument) for argument in arguments if isinstance(argument, Path)]
-    return subprocess.run(
-        [program, *options, "-aec", called, "127.0.0.1", str(server.port), *files],
-        env=os.environ | {"TCP_NODELAY": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def write_ct(path: Path, size: int) -> tuple[str, bytes]:
-    """Write a CT image with pixel data of its own; return its SOP instance UID and its data set bytes."""
-    image, uid = ct_image(), generate_uid()
-    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = uid
-    image.PixelData = random.Random(str(path)).randbytes(size)
-    image.save_as(path)
-    return str(uid), data_set_of(path)
-
-
-@cache
-def ct_image() -> pydicom.FileDataset:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image = pydicom.dcmread(str(pydicom.data.get_testdata_file("CT_small.dcm")))
-    del image[0xFFFCFFFC]  # trailing padding, which dcmtk does not send
-    return image
-
-
-def data_set_of(path: Path) -> bytes:
-    """The bytes of a Part 10 file after its meta information."""
-    content = path.read_bytes()
-    return content[132 + 12 + int.from_bytes(content[140:144], "little") :]
 
 
 def test_echoscu() -> None:
@@ -139,8 +95,7 @@ def test_several_senders_at_once(tmp_path: Path, new_loop: Callable[[], asyncio.
         directory.mkdir()
         sent |= dict(write_ct(directory / f"{number}.dcm", 300_000) for number in range(10))
     with serving(keeper, new_loop=new_loop) as server:
-        program = shutil.which("dcmsend", path="/usr/local/bin:/usr/bin:/bin")
-        command = [str(program), "-aec", "GATE", "127.0.0.1", str(server.port), "--scan-directories"]
+        command = [dcmtk("dcmsend"), "-aec", "GATE", "127.0.0.1", str(server.port), "--scan-directories"]
         senders = [subprocess.Popen([*command, str(tmp_path / str(sender))]) for sender in range(4)]
         assert [sender.wait(60) for sender in senders] == [0] * 4
         assert keeper.stored == sent
