@@ -1,6 +1,7 @@
 """The command `dicom-adapter`.
 
-Exit status: 0 after a drain, 1 when it cannot run here (one line), 2 when flags or document are wrong (a line per error).
+Exit status: 0 after a drain, 1 when it cannot run here (one line), 2 when flags or document are wrong (a line per error). Each command's
+help has its own.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from pathlib import Path
 from typing import TextIO
 
 from dicom_adapter import __version__, allocator, document, flags, google_flags, logs
-from dicom_adapter.config import Config, ConfigError, ConfigErrors
+from dicom_adapter.check import check
+from dicom_adapter.config import Config, ConfigError, ConfigErrors, LogLevel
 from dicom_adapter.environment import CannotRun, Environment
 from dicom_adapter.node import Node, Surroundings
 from dicom_adapter.reader import did_you_mean
 
+MOUNTS = "/etc/dicom-adapter"
 _CANNOT_RUN, _WRONG = 1, 2
 _MAXIMUM_DOCUMENT = 1 << 20
-_COMMANDS = ("import",)
+_IN_THE_POD = "config/dicomadapter.yaml"  # below the mounts: where the operator puts the document
 
 USAGE = """\
 usage: dicom-adapter COMMAND [FLAG...]
@@ -33,8 +36,9 @@ usage: dicom-adapter COMMAND [FLAG...]
 A DICOM node whose storage is a DICOMweb service.
 
   import       receive images (C-STORE) and store them (STOW-RS); what runs when the first argument is a flag
+  check        walk the way to the store step by step and say what is in the way; stores nothing
 
-  --help       this text; dicom-adapter import --help lists the flags
+  --help       this text; dicom-adapter COMMAND --help lists the flags of one
   --version    the version
 """
 
@@ -71,10 +75,10 @@ def main(
         return 0
     if first.startswith("--"):
         return _import(arguments, variables, out, err, google_hosts)
-    if first != "import":
+    if first not in _COMMANDS:
         err.write(f"{first}: is not a command{did_you_mean(first, _COMMANDS) or '; write import, or see --help'}\n")
         return _WRONG
-    return _import(arguments[1:], variables, out, err, google_hosts)
+    return _COMMANDS[first](arguments[1:], variables, out, err, google_hosts)
 
 
 def _import(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
@@ -99,6 +103,32 @@ def _import(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO,
     except CannotRun as error:
         err.write(f"{error}\n")
         return _CANNOT_RUN
+
+
+def _check(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
+    scanned = flags.scan(arguments, "check")
+    if scanned.help:
+        out.write(flags.check_usage())
+        return 0
+    environment = Environment.read(variables)
+    document_in_pod = Path(scanned.values.get("--mounts_directory") or MOUNTS, _IN_THE_POD)
+    if not google_flags.ALIASES.values() & scanned.values.keys() and "--config" not in scanned.values and document_in_pod.exists():
+        scanned.values["--config"] = str(document_in_pod)
+    try:
+        plan = _plan(scanned, environment, google_hosts)
+        logs.configure(err, "text", LogLevel.ERROR)
+        environment.check(plan.config)
+        reachable = asyncio.run(check(plan.config, plan.surroundings.mounts, out, as_json="--json" in scanned.values))
+    except ConfigErrors as errors:
+        err.write(f"{errors}\n")
+        return _WRONG
+    except CannotRun as error:
+        err.write(f"{error}\n")
+        return _CANNOT_RUN
+    return 0 if reachable else _CANNOT_RUN
+
+
+_COMMANDS = {"import": _import, "check": _check}
 
 
 def _allow_open_files() -> None:
@@ -145,7 +175,7 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         raise ConfigErrors(errors)
     config = replaced(config, namespace=config.namespace or environment.pod_namespace)
     surroundings = Surroundings(
-        mounts=Path(values.get("--mounts_directory") or "/etc/dicom-adapter"),
+        mounts=Path(values.get("--mounts_directory") or MOUNTS),
         http_host=values.get("--http_host", ""),
         http_port=http_port or 0,
         port_flag="--dimse_port" if "spec.port" in overrides or not file_given else "spec.port",

@@ -15,7 +15,9 @@ from dicom_adapter.state import StoreReason, StoreState
 
 REACHABLE = StoreState(StoreReason.REACHABLE, "the store answers")
 _PERMISSION = re.compile(r"healthcare\.[A-Za-z]+\.[A-Za-z]+")
-_MESSAGE_LENGTH = 300
+_NOT_ENABLED = re.compile(r"has not been used in project (\S{1,63}) before or it is disabled")
+_EDITED = ("healthcare.dicomStores.dicomWebRead", "healthcare.dicomStores.dicomWebWrite")
+_MESSAGE_LENGTH = 600
 _NO_BASE_URL = "is it the base URL of a DICOMweb service? correct spec.dicomStore"
 _NOT_ACCEPTED = "are not accepted; renew them, no restart is needed"
 
@@ -32,11 +34,10 @@ def of_answer(answer: Answer, config: Config, identity: str) -> StoreState:
         return StoreState(StoreReason.UNAUTHORIZED, f"{says}: {_unauthenticated(config.credentials)}")
     if status == 403:
         return StoreState(StoreReason.UNAUTHORIZED, f"{says}: {_forbidden(told, identity)}")
+    if status == 404 and config.store.healthcare_path:
+        return StoreState(StoreReason.NOT_FOUND, f"{says}: create {config.store.healthcare_path} or correct spec.dicomStore")
     if status == 404:
-        path = config.store.healthcare_path
-        return StoreState(
-            StoreReason.NOT_FOUND, f"{says}: " + (f"create {path} or correct spec.dicomStore" if path else "correct spec.dicomStore")
-        )
+        return StoreState(StoreReason.NOT_FOUND, f"{says}: correct spec.dicomStore{_quoted(told)}")
     if 300 <= status < 400:
         return StoreState(StoreReason.NOT_FOUND, f"{says}, a redirect: correct spec.dicomStore")
     if status in (405, 410, 421):
@@ -65,31 +66,61 @@ def _unauthenticated(credentials: Credentials) -> str:
 
 
 def _forbidden(told: Problem, identity: str) -> str:
+    """What to do about a 403, and the store's own words."""
+    if project := _NOT_ENABLED.search(told.message):
+        remedy = f"`gcloud services enable healthcare.googleapis.com --project={project[1]}`"
+        return f"the Cloud Healthcare API is not enabled: {remedy}, then wait a few minutes{_quoted(told)}"
+    if "insufficient authentication scopes" in told.message:
+        return (
+            "the token lacks the scope https://www.googleapis.com/auth/cloud-healthcare: name it in spec.credentials.scopes; "
+            f"without workload identity a GKE node pool must have been created with it, or with cloud-platform{_quoted(told)}"
+        )
     permission = _PERMISSION.search(told.message)
-    who = f"'{identity}'" if identity else "the adapter's account"
     if permission and told.status == "PERMISSION_DENIED":
-        return f"{who} may not {permission.group()}; grant it roles/healthcare.dicomEditor on the dataset"
-    return told.message[:_MESSAGE_LENGTH] or f"{who} has no access to it"
+        typo = ", or correct spec.dicomStore" if "may not exist" in told.message else ""
+        return _may_not(permission.group(), identity) + typo + _quoted(told)
+    return told.message[:_MESSAGE_LENGTH] or f"{_who(identity)} has no access to it"
 
 
-def of_failure(error: StoreUnreachable) -> StoreState:
-    """What no answer means."""
-    return StoreState(StoreReason.UNREACHABLE, _failure(error))
+def permission_missing(permission: str, identity: str) -> StoreState:
+    """What the store says when it is asked which permissions we have."""
+    return StoreState(StoreReason.UNAUTHORIZED, f"the store answers that {_may_not(permission, identity)}")
 
 
-def _failure(error: StoreUnreachable) -> str:
+def _may_not(permission: str, identity: str) -> str:
+    role = "roles/healthcare.dicomEditor on the dataset" if permission in _EDITED else "a role that has it on the dataset"
+    return f"{_who(identity)} may not {permission}; grant it {role}"
+
+
+def _who(identity: str) -> str:
+    return f"'{identity}'" if identity else "the adapter's account"
+
+
+def _quoted(told: Problem) -> str:
+    """The store's own words, behind ours."""
+    return f"; it says: {told.message[:_MESSAGE_LENGTH]}" if told.message else ""
+
+
+def of_failure(error: StoreUnreachable, *, issuer: str = "") -> StoreState:
+    """What no answer means. `issuer` is who has signed a certificate that is not trusted."""
+    return StoreState(StoreReason.UNREACHABLE, _failure(error, issuer))
+
+
+def _failure(error: StoreUnreachable, issuer: str) -> str:
     endpoint = error.endpoint
     where = f"{endpoint} ({endpoint.host})" if endpoint.address and endpoint.address != endpoint.host else str(endpoint)
     match error.obstacle:
         case Obstacle.DNS:
-            return f"'{endpoint.host}' cannot be resolved in the pod (NXDOMAIN): check spec.dicomStore and the cluster's DNS"
+            why = error.detail or "NXDOMAIN"
+            return f"'{endpoint.host}' cannot be resolved in the pod ({why}): check spec.dicomStore and the cluster's DNS"
         case Obstacle.REFUSED:
             return f"{where} refuses connections"
         case Obstacle.SILENT:
             return f"{where} gives no answer: is a firewall or NetworkPolicy in the way?"
         case Obstacle.TLS if error.detail == UNKNOWN_CA:
+            signer = f"unknown '{issuer}'" if issuer else "an unknown CA"
             return (
-                f"the certificate of {endpoint.host} is signed by an unknown CA: "
+                f"the certificate of {endpoint.host} is signed by {signer}: "
                 "put that CA into a ConfigMap and name it in spec.credentials.caBundle"
             )
         case Obstacle.TLS:

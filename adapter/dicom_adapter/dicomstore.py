@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from dicom_adapter.config import DicomStore
@@ -18,8 +19,8 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,254}}$)(?:{_LABEL}\.)*{_LABEL}\.?")
 
 
-def parse(text: str) -> DicomStore:
-    """Returns the store that `text` names; raises ValueError with the sentence for the user."""
+def parse(text: str, is_google: Callable[[str], bool]) -> DicomStore:
+    """Returns the store that `text` names; raises ValueError with the sentence for the user. `is_google`: of a host's name."""
     if len(text) > _MAXIMUM:
         raise ValueError(f"has {len(text)} characters; write at most {_MAXIMUM}")
     value = text.strip().rstrip("/")
@@ -27,7 +28,7 @@ def parse(text: str) -> DicomStore:
         raise ValueError(f"must not end in /studies, the adapter adds that itself; write '{value.removesuffix('/studies')}'")
     if "://" not in value:
         return _parse_path(value.lstrip("/"))
-    return _parse_url(value)
+    return _parse_url(value, is_google)
 
 
 def _parse_path(value: str) -> DicomStore:
@@ -39,7 +40,7 @@ def _parse_path(value: str) -> DicomStore:
     raise ValueError(f"'{value}' is neither a Cloud Healthcare path nor a URL; write {_SHAPE} or https://HOST/PATH")
 
 
-def _parse_url(value: str) -> DicomStore:
+def _parse_url(value: str, is_google: Callable[[str], bool]) -> DicomStore:
     scheme, _, rest = value.partition("://")
     if scheme.lower() not in ("http", "https"):
         raise ValueError(f"has the scheme '{scheme}'; write an http:// or https:// URL")
@@ -57,9 +58,9 @@ def _parse_url(value: str) -> DicomStore:
         raise ValueError(f"'{value}' has no valid host and port; write https://HOST/PATH")
     if "?" in value or "#" in value:
         raise ValueError("holds a query or fragment; write the base URL alone, without ? and #")
+    match = _URL_PATH.fullmatch(parts.path) if is_google(host) else None
     if host != "healthcare.googleapis.com":
-        return DicomStore(url=value)
-    match = _URL_PATH.fullmatch(parts.path)
+        return DicomStore(url=value, healthcare_path=match.group(1) if match else None)  # Google's regional endpoints among them
     if parts.scheme != "https" or match is None or port not in (None, 443):
         raise ValueError(f"'{value}' is not the address of a Cloud Healthcare DICOM store; write {HEALTHCARE_ORIGIN}/v1/{_SHAPE}/dicomWeb")
     return DicomStore(url=value, healthcare_path=match.group(1))

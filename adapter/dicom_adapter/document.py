@@ -126,7 +126,7 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
     for index, title in enumerate(accepted):
         spec.check_ae_title(f"acceptedAETitles[{index}]", title)
     port = spec.integer("port", 11112, 1, 65535)
-    store = _store(spec)
+    store = _store(spec, google_hosts)
     credentials = _credentials(spec, store, problems, google_hosts)
     drain = spec.integer("drainSeconds", 10, 0, 600)
     grace = spec.integer("terminationGracePeriodSeconds", 120, 10, 3600)
@@ -148,12 +148,12 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
     )
 
 
-def _store(spec: Reader) -> DicomStore | None:
+def _store(spec: Reader, google_hosts: tuple[str, ...]) -> DicomStore | None:
     text = spec.text("dicomStore", required="write projects/P/locations/L/datasets/D/dicomStores/S or the base URL of a DICOMweb service")
     if not text:
         return None
     try:
-        return dicomstore.parse(text)
+        return dicomstore.parse(text, lambda host: is_google_host(host, google_hosts))
     except ValueError as error:
         spec.problem("dicomStore", str(error))
         return None

@@ -29,6 +29,7 @@ OWN_FLAGS = (
     Flag("--http_host", "ADDRESS", "address that this port is opened on (default: all)"),
     Flag("--log_format", "json|text", "json as Cloud Logging reads it, or text for people (default json)"),
 )
+CHECK_FLAGS = (Flag("--json", "", "one JSON document instead of a line for each step", switch=True),)
 FLAGS = (*OWN_FLAGS, *(Flag(flag.name, flag.value, flag.help, flag.switch) for flag in GOOGLE_FLAGS))
 
 
@@ -41,9 +42,9 @@ class Scanned:
     help: bool = False
 
 
-def scan(arguments: Sequence[str]) -> Scanned:
-    """Reads `--flag=value`, `--flag value` and bare switches."""
-    known = {flag.name: flag for flag in FLAGS}
+def scan(arguments: Sequence[str], command: str = "import") -> Scanned:
+    """Reads `--flag=value`, `--flag value` and bare switches. `check` takes every flag of import: a Deployment's serve as they are."""
+    known = {flag.name: flag for flag in (FLAGS if command == "import" else (*CHECK_FLAGS, *FLAGS))}
     found = Scanned()
     rest = list(arguments)
     while rest:
@@ -53,7 +54,7 @@ def scan(arguments: Sequence[str]) -> Scanned:
         if word in ("--help", "-h"):
             found.help = True
         elif flag is None:
-            found.errors.append(_unknown(name, known))
+            found.errors.append(_unknown(name, known, command))
             if not equals and rest and not rest[0].startswith("--"):
                 rest.pop(0)  # its value: one line is enough for one mistake
         elif flag.switch:
@@ -69,11 +70,11 @@ def scan(arguments: Sequence[str]) -> Scanned:
     return found
 
 
-def _unknown(name: str, known: dict[str, Flag]) -> ConfigError:
+def _unknown(name: str, known: dict[str, Flag], command: str) -> ConfigError:
     if not name.startswith("-"):
-        return ConfigError(name, "is not a flag; every argument of import begins with --")
+        return ConfigError(name, f"is not a flag; every argument of {command} begins with --")
     return ConfigError(
-        name, f"is not a flag of this version{did_you_mean(name, known, likeness=0.75) or '; dicom-adapter import --help lists them'}"
+        name, f"is not a flag of this version{did_you_mean(name, known, likeness=0.75) or f'; dicom-adapter {command} --help lists them'}"
     )
 
 
@@ -100,6 +101,26 @@ Both --flag=value and --flag value work. A minimal document:
   dicomStore: https://pacs.example/dicom-web
 
 Exit status: 0 after a drain (SIGTERM), 1 when it cannot run here, 2 when a flag or the document is wrong.
+"""
+
+
+def check_usage() -> str:
+    """The help of `dicom-adapter check`."""
+    lines = "\n".join(_line(flag) for flag in (*OWN_FLAGS[:2], *CHECK_FLAGS, *FLAGS[len(OWN_FLAGS) :]))
+    return f"""\
+usage: dicom-adapter check [--config FILE] [FLAG...]
+
+Walks the way to the store step by step: name, connection, TLS, credentials, permission to search and to store. It stores nothing. Each
+step is shown with the time that it took, and the first obstacle with a sentence that says what to do.
+
+{lines}
+
+  --help                       this text
+
+Configuration and flags are those of dicom-adapter import; its other flags are accepted and change nothing here. In a pod of the operator
+no flag is needed: kubectl exec deploy/NAME -- dicom-adapter check
+
+Exit status: 0 when images can be stored, 1 when there is an obstacle, 2 when a flag or the document is wrong.
 """
 
 

@@ -18,7 +18,8 @@ from dicom_adapter import __version__, credentials, dimse, messages
 from dicom_adapter.auth.mounted import Missing, Unusable
 from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.config import Config
-from dicom_adapter.delivery.pipeline import Pipeline
+from dicom_adapter.delivery.pipeline import Delivered, Pipeline
+from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.environment import CannotRun
 from dicom_adapter.health import Heartbeat, application, serve
@@ -26,6 +27,7 @@ from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
 from dicom_adapter.observer import NodeObserver
 from dicom_adapter.probe import Probe
+from dicom_adapter.reach import Way
 from dicom_adapter.services.store import StoreService
 from dicom_adapter.state import NodeState, Reason
 
@@ -76,10 +78,11 @@ class Node:
                 client = await stack.enter_async_context(self._client(access))
                 self._start(heartbeat.run())
                 self._start(self._flush())
+                way, google = Way(client, access, self._config), self._config.store.healthcare_path is not None
+                probe = Probe(way, asks_for_permission=google, state=self._state, log=self._log)
                 if not await self._wait_for_credentials(access):
                     return 0
-                await self._listen(client)
-                probe = Probe(client, self._config, identity=lambda: access.credentials.identity, state=self._state, log=self._log)
+                await self._listen(client, probe)
                 self._start(probe.run())
                 await self._signals.get()
                 return await self._drain()
@@ -133,9 +136,16 @@ class Node:
                 await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
                 return False
 
-    async def _listen(self, client: DicomwebClient) -> None:
+    async def _listen(self, client: DicomwebClient, probe: Probe) -> None:
         config = self._config
-        service = StoreService(Pipeline(client, timeout=config.delivery.timeout_seconds), self._observer.report)
+
+        def report(request: dimse.StoreRequest, delivered: Delivered) -> None:
+            self._observer.report(request, delivered)
+            outcome = delivered.verdict.outcome
+            if outcome not in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
+                probe.doubt(refused=outcome is Outcome.DESTINATION_UNAVAILABLE)
+
+        service = StoreService(Pipeline(client, timeout=config.delivery.timeout_seconds), report)
         server = dimse.DimseServer(
             ae_titles=(config.ae_title, *config.accepted_ae_titles),
             handlers=dimse.Handlers(store=service),

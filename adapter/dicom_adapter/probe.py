@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dicom_adapter import credentials, diagnosis, messages
-from dicom_adapter.auth.mounted import Missing, Unusable
-from dicom_adapter.auth.tokens import CredentialsUnavailable
-from dicom_adapter.config import Config
-from dicom_adapter.dicomweb.client import DicomwebClient
-from dicom_adapter.dicomweb.errors import Obstacle, StoreUnreachable
+from dicom_adapter import messages
 from dicom_adapter.logs import EventLog, Severity
+from dicom_adapter.reach import Way
 from dicom_adapter.state import NodeState, StoreReason, StoreState
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds between probes, of one probe, and for which 429 is not yet a state of the store."""
+    """Seconds between probes, and for which 429 is not yet a state of the store."""
 
     good: float = 30.0
     bad: float = 5.0
-    timeout: float = 10.0
     throttled: float = 60.0
 
 
@@ -32,44 +29,48 @@ class Probe:
 
     def __init__(
         self,
-        client: DicomwebClient,
-        config: Config,
+        way: Way,
         *,
-        identity: Callable[[], str],
+        asks_for_permission: bool,
         state: NodeState,
         log: EventLog,
         pace: Pace = Pace(),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
-        self._config = config
-        self._identity = identity
+        self._way = way
+        self._asks_for_permission = asks_for_permission
         self._state = state
         self._log = log
         self._pace = pace
         self._now = now
         self._failing_since: float | None = None
         self._throttled_since: float | None = None
+        self._doubted = asyncio.Event()
+        self._tries_writing = False
 
     async def run(self) -> None:
         """Probes until cancelled."""
         while True:
-            self.learn(await self.ask())
-            good = self._state.store.reason is StoreReason.REACHABLE and self._throttled_since is None
-            await asyncio.sleep(self._pace.good if good else self._pace.bad)
+            await self.once()
+            await asyncio.sleep(self._pace.bad)
+            if self._state.store.reason is StoreReason.REACHABLE and self._throttled_since is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pace.good - self._pace.bad):
+                        await self._doubted.wait()
 
-    async def ask(self) -> StoreState:
-        """One probe."""
-        try:
-            async with asyncio.timeout(self._pace.timeout):
-                answer = await self._client.search()
-        except TimeoutError:
-            return diagnosis.of_failure(StoreUnreachable(Obstacle.SILENT, self._client.endpoint))
-        except StoreUnreachable as error:
-            return diagnosis.of_failure(error)
-        except (Missing, Unusable, CredentialsUnavailable) as error:
-            return StoreState(StoreReason.UNAUTHORIZED, credentials.explain(error, self._config.namespace)[1])
-        return diagnosis.of_answer(answer, self._config, self._identity())
+    async def once(self) -> None:
+        """One probe. Any store but Google's is asked whether it lets us write only after it has refused an image, until it does."""
+        self._doubted.clear()
+        tried = self._tries_writing
+        found = await self._way.ask(write=self._asks_for_permission or tried)
+        if tried and found.reason is StoreReason.REACHABLE and not self._doubted.is_set():
+            self._tries_writing = False
+        self.learn(found)
+
+    def doubt(self, *, refused: bool) -> None:
+        """A delivery has met an obstacle: the next probe comes soon. `refused`: it was told that we may not, or not there."""
+        self._tries_writing = self._tries_writing or refused
+        self._doubted.set()
 
     def learn(self, found: StoreState) -> None:
         """Takes the result of a probe: a state that lasts, and a line for each change."""
@@ -79,7 +80,10 @@ class Probe:
                 return  # a burst over the quota is no news
         else:
             self._throttled_since = None
-        before, self._state.store = self._state.store, found
+        before = self._state.store
+        if found.reason is before.reason and _steady(found.message) == _steady(before.message):
+            found = before
+        self._state.store = found
         if found.reason is StoreReason.REACHABLE:
             if self._failing_since is not None:
                 self._log.write(Severity.INFO, "StoreRecovered", messages.answers_again(self._now() - self._failing_since))
@@ -88,3 +92,8 @@ class Probe:
         self._failing_since = self._now() if self._failing_since is None else self._failing_since
         if found != before:
             self._log.write(Severity.ERROR, "StoreUnavailable", found.message, reason=str(found.reason))
+
+
+def _steady(message: str) -> str:
+    """A message without what moves by itself: some stores number their answers, and each change would rewrite the resource's status."""
+    return re.sub(r"[0-9a-f][0-9a-f-]{5,}", "#", message)

@@ -44,6 +44,12 @@ async def test_help_and_version_are_answers_and_no_errors() -> None:
     assert (status, err) == (0, "")
     for flag in ("--config", "--http_port", "--dimse_aet", "--dimse_port", "--dicomweb_address", "--oauth_scopes", "--verbose"):
         assert flag in out
+    status, out, err = await run(*COMMAND, "check", "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: dicom-adapter check")
+    for flag in ("--config", "--mounts_directory", "--json", "--dimse_aet", "--dicomweb_address", "--oauth_scopes"):
+        assert flag in out
+    assert "--http_port" not in out
     assert (await run(*COMMAND, "--version"))[:2] == (0, "dicom-adapter 0.1.0\n")
 
 
@@ -73,6 +79,15 @@ async def test_every_wrong_flag_and_field_is_told_at_once_and_nothing_listens(tm
     [
         (["exprot"], ["exprot: is not a command; write import, or see --help"]),
         (["imprt"], ["imprt: is not a command; did you mean 'import'?"]),
+        (["chek"], ["chek: is not a command; did you mean 'check'?"]),
+        (
+            ["check", "--dimse_aet=GATE", f"--dicomweb_address={STORE}", "now"],
+            ["now: is not a flag; every argument of check begins with --"],
+        ),
+        (
+            ["check", "--dimse_aet=GATE", f"--dicomweb_address={STORE}", "--nothing"],
+            ["--nothing: is not a flag of this version; dicom-adapter check --help lists them"],
+        ),
         (
             ["import"],
             [

@@ -84,16 +84,8 @@ class HealthcareApi(FaultStore):
         match = _PATH.fullmatch(request.path)
         if match is None:
             return Reply(404, "<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>", "text/html; charset=UTF-8")
-        grant = self.identity.grant(authorization)
-        if grant is None:
-            realm = 'Bearer realm="https://accounts.google.com/"' + (', error="invalid_token"' if authorization else "")
-            reply = _error(401, "UNAUTHENTICATED", INVALID_CREDENTIALS if authorization else NO_CREDENTIALS)
-            reply.headers["WWW-Authenticate"] = realm
-            return reply
-        if not grant.scopes & {CLOUD_HEALTHCARE, CLOUD_PLATFORM}:
-            return _error(403, "PERMISSION_DENIED", SCOPES_INSUFFICIENT)
-        if not self.enabled:
-            return _error(403, "PERMISSION_DENIED", NOT_ENABLED)
+        if refusal := self._unknown(authorization):
+            return refusal
         if self.quota is not None:
             if self.quota <= 0:
                 return _error(429, "RESOURCE_EXHAUSTED", QUOTA)
@@ -105,15 +97,39 @@ class HealthcareApi(FaultStore):
             return _error(404, "NOT_FOUND", f"dicomStore not found: {match[1]}")
         return None
 
+    def _unknown(self, authorization: str) -> Reply | None:
+        """What is refused whatever is asked for."""
+        grant = self.identity.grant(authorization)
+        if grant is None:
+            realm = 'Bearer realm="https://accounts.google.com/"' + (', error="invalid_token"' if authorization else "")
+            reply = _error(401, "UNAUTHENTICATED", INVALID_CREDENTIALS if authorization else NO_CREDENTIALS)
+            reply.headers["WWW-Authenticate"] = realm
+            return reply
+        if not grant.scopes & {CLOUD_HEALTHCARE, CLOUD_PLATFORM}:
+            return _error(403, "PERMISSION_DENIED", SCOPES_INSUFFICIENT)
+        if not self.enabled:
+            return _error(403, "PERMISSION_DENIED", NOT_ENABLED)
+        return None
+
     def _resource(self, request: web.Request) -> list[str]:
         match = _PATH.fullmatch(request.path)
         assert match  # the front door has seen to that
         return match[6].rstrip("/").split("/")
 
+    async def _test_permissions(self, request: web.Request) -> Reply:
+        """https://cloud.google.com/healthcare-api/docs/reference/rest: a store that does not exist has none, and that is no error."""
+        asked = (await request.json())["permissions"]
+        if refusal := self._unknown(request.headers.get("Authorization", "")):
+            return refusal
+        here = request.path.endswith(f"/{self.path}:testIamPermissions")
+        return Reply(200, json.dumps({"permissions": [one for one in asked if here and one in self.permissions]}), JSON)
+
     # -- STOW-RS -----------------------------------------------------------------------------------
 
     async def _store(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
+        if request.path.endswith(":testIamPermissions"):
+            return await faults.answer(request, await self._test_permissions(request), None)
         post = Post(dict(request.headers), chunked="Content-Length" not in request.headers)
         self.posts.append(post)
         reply = self.script.popleft() if self.script else None

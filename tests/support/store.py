@@ -112,6 +112,7 @@ class FaultStore:
     ) -> None:
         self.script: deque[Reply] = deque()
         self.search_reply = Reply(body="[]")
+        self.write_reply = Reply(400, "no instance", "text/plain")
         self.posts: list[Post] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.errors: list[str] = []
@@ -171,6 +172,9 @@ class FaultStore:
 
     async def _store(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
+        if "boundary=nothing" in request.headers["Content-Type"]:  # a question whether we may write, no upload
+            await request.read()
+            return await faults.answer(request, self.write_reply, None)
         post = Post(dict(request.headers), chunked="Content-Length" not in request.headers)
         self.posts.append(post)
         reply = self.script.popleft() if self.script else None

@@ -69,6 +69,22 @@ class Upload:
         yield self._envelope.tail
 
 
+class Question(Upload):
+    """A small body that stores nothing, as it is."""
+
+    def __init__(self, content_type: str, content: bytes) -> None:
+        self._content = content
+        self.content_type = content_type
+        self.length = len(content)
+        self.finished = False
+        self.interruption = None
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The content."""
+        yield self._content
+        self.finished = True
+
+
 class _Resolver(AbstractResolver):
     """getaddrinfo in a thread; remembers addresses, so that a failure can name the one that was tried."""
 
@@ -91,6 +107,7 @@ class DicomwebClient:
 
     def __init__(self, base_url: str, *, headers: Headers, tls: Tls, observer: RequestObserver, connections: int, user_agent: str) -> None:
         self._base = URL(base_url.rstrip("/"), encoded=True)
+        self._root = self._base.raw_path.rstrip("/")
         self._headers = headers
         self._tls = tls
         self._observer = observer
@@ -138,7 +155,7 @@ class DicomwebClient:
         if upload.length is not None:
             headers["Content-Length"] = str(upload.length)
         try:
-            return await self._request("POST", "/studies", headers, upload, self._fresh if fresh else self._kept)
+            return await self._request("POST", f"{self._root}/studies", headers, upload, self._fresh if fresh else self._kept)
         except StoreUnreachable:
             if upload.interruption is not None:
                 raise upload.interruption from None
@@ -146,7 +163,12 @@ class DicomwebClient:
 
     async def search(self) -> Answer:
         """GET {base}/studies?limit=1: the cheapest question that shows that the store is there and lets us in."""
-        return await self._request("GET", "/studies?limit=1", {"Accept": "application/dicom+json"}, None, self._kept)
+        return await self._request("GET", f"{self._root}/studies?limit=1", {"Accept": "application/dicom+json"}, None, self._kept)
+
+    async def ask(self, path: str, question: Question) -> Answer:
+        """POST to any path of the store's origin: to learn what the store would allow."""
+        headers = {"Content-Type": question.content_type, "Content-Length": str(question.length), "Accept": "application/json"}
+        return await self._request("POST", path, headers, question, self._kept)
 
     async def _request(
         self, method: str, path: str, headers: Mapping[str, str], upload: Upload | None, session: aiohttp.ClientSession
@@ -168,7 +190,7 @@ class DicomwebClient:
     async def _exchange(
         self, method: str, path: str, headers: Mapping[str, str], upload: Upload | None, session: aiohttp.ClientSession
     ) -> Answer:
-        url = URL(str(self._base) + path, encoded=True)
+        url = URL(str(self._base.origin()) + path, encoded=True)
         tls = self._tls()
         connection = _Connection()
         try:

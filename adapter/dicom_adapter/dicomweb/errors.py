@@ -9,6 +9,7 @@ Its text is what the sender and the condition show; it names addresses, never wh
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,7 +56,7 @@ class StoreUnreachable(Exception):
         """For the sender, in its 64 characters."""
         endpoint, detail = self.endpoint, self.detail
         return {
-            Obstacle.DNS: f"Unreachable, DNS: {endpoint.host} not found",
+            Obstacle.DNS: f"Unreachable, DNS: {f'{detail} about {endpoint.host}' if detail else f'{endpoint.host} not found'}",
             Obstacle.REFUSED: f"Unreachable, {endpoint} refused the connection",
             Obstacle.SILENT: f"Unreachable, {endpoint} gives no answer",
             Obstacle.TLS: f"Unreachable, TLS: {detail}",
@@ -88,9 +89,9 @@ def translate(error: BaseException, endpoint: Endpoint, *, kept: bool = False) -
     if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientSSLError | ssl.SSLError):
         return StoreUnreachable(Obstacle.TLS, endpoint, _certificate(getattr(error, "os_error", error)))
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return StoreUnreachable(Obstacle.DNS, endpoint)
+        return unresolved(error.os_error, endpoint)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return _connect(error.os_error, endpoint)
+        return unconnected(error.os_error, endpoint)
     if isinstance(error, asyncio.TimeoutError):  # aiohttp's ConnectionTimeoutError among them
         return StoreUnreachable(Obstacle.SILENT, endpoint)
     return (StaleConnection if kept else StoreUnreachable)(Obstacle.LOST, endpoint)
@@ -102,8 +103,15 @@ def _certificate(error: BaseException) -> str:
     return "handshake failed"
 
 
-def _connect(error: OSError, endpoint: Endpoint) -> StoreUnreachable:
-    # aiohttp joins the errors of several addresses into one without a number
+def unresolved(error: OSError, endpoint: Endpoint) -> StoreUnreachable:
+    """What a failure of getaddrinfo means: the name does not exist, or no server tells."""
+    unknown = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME), None)
+    return StoreUnreachable(Obstacle.DNS, endpoint, "" if unknown else "no answer")
+
+
+def unconnected(error: OSError, endpoint: Endpoint) -> StoreUnreachable:
+    """What a failure to connect means."""
+    # asyncio joins the errors of several addresses into one without a number
     text = str(error)
     if isinstance(error, ConnectionRefusedError) or "Errno 111" in text or "Connect call failed" in text:
         return StoreUnreachable(Obstacle.REFUSED, endpoint)

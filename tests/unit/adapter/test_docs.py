@@ -14,6 +14,7 @@ from dicom_adapter.delivery.verdict import HTTP_TABLE, Verdict, judge, no_creden
 from dicom_adapter.dicomweb.client import Answer
 from dicom_adapter.dicomweb.errors import Endpoint, Obstacle, StoreUnreachable
 from dicom_adapter.metrics import Metrics
+from dicom_adapter.state import StoreReason
 from tests.support.store import failed_json, google_error, stored_json
 
 PAGE = (Path(__file__).parents[3] / "docs" / "adapter.md").read_text()
@@ -84,6 +85,13 @@ def test_limits_and_defaults() -> None:
         "terminationGracePeriodSeconds": config.termination_grace_period_seconds,
     }
     assert dict(re.findall(r"^\| `([A-Za-z.]+)` \| (\d+) \|", PAGE, re.MULTILINE)) == {key: str(value) for key, value in defaults.items()}
+
+
+def test_the_table_of_what_the_probe_finds() -> None:
+    table = PAGE.partition("## Is the store reachable?")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [
+        str(reason) for reason in StoreReason if reason is not StoreReason.NOT_PROBED
+    ]
 
 
 def metric_rows() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -11,15 +10,11 @@ import pytest
 from dicom_adapter.auth.mounted import Missing, Mounted
 from dicom_adapter.auth.tls import StoreTls
 from dicom_adapter.auth.tokens import CredentialsUnavailable
-from dicom_adapter.config import Config, DicomStore
 from dicom_adapter.delivery.pipeline import Delivered, Pipeline
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dimse import DataSetInterrupted, Peer, Status, StoreRequest
-from dicom_adapter.logs import EventLog
-from dicom_adapter.probe import Pace, Probe
 from dicom_adapter.services.store import StoreService
-from dicom_adapter.state import NodeState, StoreReason
-from tests.support.store import FaultStore, Reply
+from tests.support.store import FaultStore
 
 
 class Nobody:
@@ -83,24 +78,6 @@ async def test_without_credentials_the_store_is_not_asked(failure: Exception, co
     status, (report,) = await outcome(request(b"data"), failure)
     assert status == Status(0xA700, comment)
     assert report.verdict.text == comment
-
-
-async def test_the_probe_tells_what_is_missing_and_when_nobody_answers() -> None:
-    def probe(adapter: DicomwebClient) -> Probe:
-        state = NodeState(ae_title="GATE", store_url="https://x", maximum=1, active=int)
-        config = Config(ae_title="GATE", store=DicomStore("https://x"), namespace="rad")
-        return Probe(adapter, config, identity=str, state=state, log=EventLog(logging.getLogger("x")), pace=Pace(timeout=0.2))
-
-    async with FaultStore() as store:
-        async with client(store.url, GONE) as adapter:
-            found = await probe(adapter).ask()
-            assert found.reason is StoreReason.UNAUTHORIZED
-            assert found.message == "Secret 'gcs-key' does not exist in namespace 'rad'; create it, no restart is needed"
-        store.search_reply = Reply(delay=5)
-        async with client(store.url) as adapter:
-            found = await probe(adapter).ask()
-            assert found.reason is StoreReason.UNREACHABLE
-            assert found.message == f"127.0.0.1:{store.port} gives no answer: is a firewall or NetworkPolicy in the way?"
 
 
 async def test_an_instance_resent_by_another_ae_over_another_association_is_the_same_byte_for_byte() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import Any
@@ -16,6 +17,7 @@ from dicom_adapter.dicomweb.errors import UNKNOWN_CA, Endpoint, Obstacle, StoreU
 from dicom_adapter.logs import EventLog
 from dicom_adapter.probe import Pace, Probe
 from dicom_adapter.state import LastError, NodeState, Reason, StoreReason, StoreState
+from tests.support.healthcare import NOT_ENABLED, SCOPES_INSUFFICIENT
 from tests.support.store import google_error
 
 PATH = "projects/p/locations/l/datasets/d/dicomStores/s"
@@ -51,7 +53,13 @@ def test_row_15_a_permission_is_missing() -> None:
     assert told(403, "PERMISSION_DENIED", text, identity="dicom@p.iam.gserviceaccount.com") == (
         "Unauthorized",
         "the store answers 403 PERMISSION_DENIED: 'dicom@p.iam.gserviceaccount.com' may not healthcare.dicomStores.dicomWebWrite; "
-        "grant it roles/healthcare.dicomEditor on the dataset",
+        f"grant it roles/healthcare.dicomEditor on the dataset; it says: {text}",
+    )
+    text = "Permission healthcare.dicomStores.dicomWebDelete denied on resource 'projects/p' (or it may not exist)."
+    assert told(403, "PERMISSION_DENIED", text) == (
+        "Unauthorized",
+        "the store answers 403 PERMISSION_DENIED: the adapter's account may not healthcare.dicomStores.dicomWebDelete; "
+        f"grant it a role that has it on the dataset, or correct spec.dicomStore; it says: {text}",
     )
     assert told(403, "PERMISSION_DENIED", "API not enabled") == ("Unauthorized", "the store answers 403 PERMISSION_DENIED: API not enabled")
     assert told(403, "X", "") == ("Unauthorized", "the store answers 403 X: the adapter's account has no access to it")
@@ -59,13 +67,35 @@ def test_row_15_a_permission_is_missing() -> None:
 
 def test_row_16_the_store_is_missing() -> None:
     assert told(404, "NOT_FOUND", "x") == ("NotFound", f"the store answers 404 NOT_FOUND: create {PATH} or correct spec.dicomStore")
-    assert told(404, "NOT_FOUND", "x", config(path=None)) == ("NotFound", "the store answers 404 NOT_FOUND: correct spec.dicomStore")
+    assert told(404, "NOT_FOUND", "x", config(path=None)) == (
+        "NotFound",
+        "the store answers 404 NOT_FOUND: correct spec.dicomStore; it says: x",
+    )
+
+
+def test_row_15_the_api_is_not_enabled_or_a_scope_is_missing() -> None:
+    assert told(403, "PERMISSION_DENIED", NOT_ENABLED) == (
+        "Unauthorized",
+        "the store answers 403 PERMISSION_DENIED: the Cloud Healthcare API is not enabled: "
+        f"`gcloud services enable healthcare.googleapis.com --project=123456`, then wait a few minutes; it says: {NOT_ENABLED}",
+    )
+    assert told(403, "PERMISSION_DENIED", SCOPES_INSUFFICIENT) == (
+        "Unauthorized",
+        "the store answers 403 PERMISSION_DENIED: the token lacks the scope https://www.googleapis.com/auth/cloud-healthcare: name it in "
+        "spec.credentials.scopes; without workload identity a GKE node pool must have been created with it, or with cloud-platform; "
+        f"it says: {SCOPES_INSUFFICIENT}",
+    )
 
 
 @pytest.mark.parametrize(
     ("obstacle", "detail", "expected"),
     [
         (Obstacle.DNS, "", "'pacs.example' cannot be resolved in the pod (NXDOMAIN): check spec.dicomStore and the cluster's DNS"),
+        (
+            Obstacle.DNS,
+            "no answer",
+            "'pacs.example' cannot be resolved in the pod (no answer): check spec.dicomStore and the cluster's DNS",
+        ),
         (Obstacle.REFUSED, "", "10.4.0.9:443 (pacs.example) refuses connections"),
         (Obstacle.SILENT, "", "10.4.0.9:443 (pacs.example) gives no answer: is a firewall or NetworkPolicy in the way?"),
         (
@@ -141,7 +171,7 @@ class Probed:
         self.state = node()
         unused: Any = None
         log = EventLog(logging.getLogger("dicom_adapter"))
-        self.probe = Probe(unused, config(), identity=str, state=self.state, log=log, pace=Pace(), now=lambda: self.clock)
+        self.probe = Probe(unused, asks_for_permission=False, state=self.state, log=log, pace=Pace(), now=lambda: self.clock)
 
     def learn(self, reason: StoreReason, message: str = "m", after: float = 0.0) -> str:
         self.clock += after
@@ -178,3 +208,49 @@ def test_throttling_counts_after_a_minute_of_it(probed: Probed) -> None:
 
 def test_a_short_outage_in_seconds() -> None:
     assert messages.answers_again(12.4) == "the store answers again after 12 s"
+
+
+def test_a_store_that_numbers_its_answers_does_not_change_the_sentence(probed: Probed) -> None:
+    for number in ("4f1c22aa-90", "7e9d03bb-91"):
+        probed.learn(StoreReason.NOT_FOUND, f"it says: no such store (request {number})")
+    assert probed.state.store.message == "it says: no such store (request 4f1c22aa-90)"
+    assert len(probed.lines) == 1
+
+
+class Asked:
+    """A way to the store that only counts how it is asked."""
+
+    def __init__(self, *answers: StoreReason) -> None:
+        self.answers = list(answers)
+        self.writes: list[bool] = []
+
+    async def ask(self, *, write: bool) -> StoreState:
+        self.writes.append(write)
+        return StoreState(self.answers.pop(0), "m")
+
+
+async def test_whether_it_may_write_is_asked_after_a_refused_image_until_it_may() -> None:
+    good, bad = StoreReason.REACHABLE, StoreReason.UNAUTHORIZED
+    asked: Any = Asked(good, good, bad, good, good)
+    probe = Probe(asked, asks_for_permission=False, state=node(), log=EventLog(logging.getLogger("x")))
+    await probe.once()
+    probe.doubt(refused=False)
+    await probe.once()
+    probe.doubt(refused=True)
+    for _ in range(3):
+        await probe.once()
+    assert asked.writes == [False, False, True, True, False]
+
+
+async def test_a_failed_delivery_wakes_the_probe() -> None:
+    asked: Any = Asked(*[StoreReason.REACHABLE] * 3)
+    probe = Probe(asked, asks_for_permission=True, state=node(), log=EventLog(logging.getLogger("x")), pace=Pace(good=3600, bad=0))
+    running = asyncio.create_task(probe.run())
+    for count in (1, 2, 3):
+        async with asyncio.timeout(10):
+            while len(asked.writes) < count:  # noqa: ASYNC110 -- the other task has to get there
+                await asyncio.sleep(0)
+        if count < 3:
+            probe.doubt(refused=False)
+    running.cancel()
+    assert asked.writes == [True] * 3
