@@ -179,6 +179,8 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         http_host=values.get("--http_host", ""),
         http_port=http_port or 0,
         port_flag="--dimse_port" if "spec.port" in overrides or not file_given else "spec.port",
+        temporary_directory=environment.temporary_directory,
+        proxies=environment.proxies,
     )
     return _Plan(config, surroundings, "json" if style == "json" else "text")
 

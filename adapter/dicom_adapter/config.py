@@ -75,6 +75,25 @@ class Credentials:
     scopes: tuple[str, ...] = (HEALTHCARE_SCOPE,)
     ca_bundle: ObjectKey | None = None
     allow_insecure: bool = False
+    proxy: str = ""
+
+
+class OnConflict(StrEnum):
+    """`spec.delivery.onConflict`: what becomes of an instance that the store has with other content."""
+
+    FAIL = "Fail"
+    KEEP = "Keep"
+    OVERWRITE = "Overwrite"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`spec.delivery.retry`."""
+
+    max_attempts: int = 4
+    initial_delay_milliseconds: int = 200
+    max_delay_milliseconds: int = 5000
+    status_codes: tuple[int, ...] = (408, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,10 @@ class Delivery:
     """`spec.delivery`."""
 
     timeout_seconds: int = 20
+    on_conflict: OnConflict = OnConflict.FAIL
+    retry: Retry = Retry()
+    max_concurrent_uploads: int = 32
+    max_requests_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,10 @@ def of_answer(answer: Answer, config: Config, identity: str) -> StoreState:
     if status in (405, 410, 421):
         return StoreState(StoreReason.NOT_FOUND, f"{says}: {_NO_BASE_URL}")
     if status == 429:
-        return StoreState(StoreReason.THROTTLED, f"the store asks to slow down (429 {told.status}): raise its quota")
+        return StoreState(
+            StoreReason.THROTTLED,
+            f"the store asks to slow down (429 {told.status}): raise its quota or set spec.delivery.maxRequestsPerMinute",
+        )
     if status >= 500 and status != 501:
         return StoreState(StoreReason.UNREACHABLE, f"{says}: senders get A700 and keep their images")
     return StoreState(StoreReason.REACHABLE, f"{says} to a search, so it is there; whether it stores is not known")

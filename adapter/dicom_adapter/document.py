@@ -23,6 +23,7 @@ from dicom_adapter.config import (
     Limits,
     LogLevel,
     ObjectKey,
+    Retry,
 )
 from dicom_adapter.reader import Problems, Reader
 
@@ -161,7 +162,7 @@ def _store(spec: Reader, google_hosts: tuple[str, ...]) -> DicomStore | None:
 
 def _credentials(spec: Reader, store: DicomStore | None, problems: Problems, google_hosts: tuple[str, ...]) -> Credentials:
     reader = spec.mapping("credentials") or Reader({}, spec.where("credentials"), problems)
-    reader.close((*_ALTERNATIVES, "scopes", "caBundle", "allowInsecure"))
+    reader.close((*_ALTERNATIVES, "scopes", "caBundle", "proxy", "allowInsecure"))
     chosen = [kind for kind in CredentialKind if reader.has(kind)]
     if len(chosen) > 1:
         spec.problem("credentials", f"holds {' and '.join(chosen)}; keep one of them")
@@ -184,7 +185,24 @@ def _credentials(spec: Reader, store: DicomStore | None, problems: Problems, goo
     if store:
         _check_origin(reader, kind, urlsplit(store.url), allow_insecure, google_hosts)
     scopes = reader.texts("scopes", (HEALTHCARE_SCOPE,), 16)
-    return Credentials(kind, secret, scopes or (HEALTHCARE_SCOPE,), ca_bundle, allow_insecure)
+    return Credentials(kind, secret, scopes or (HEALTHCARE_SCOPE,), ca_bundle, allow_insecure, _proxy(reader))
+
+
+def _proxy(reader: Reader) -> str:
+    text = reader.text("proxy").rstrip("/")
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        bare = parts.scheme == "http" and parts.hostname and not (parts.path or parts.query or parts.fragment)
+        port = parts.port
+    except ValueError:
+        bare, port = False, None
+    if "@" in text:  # said without quoting it: there is a password in it
+        reader.problem("proxy", "holds a user or password; write the URL without it")
+    elif not bare or port == 0:
+        reader.problem("proxy", f"{text[:60]!r} is no HTTP proxy; write http://HOST:PORT")
+    return text
 
 
 def _check_origin(reader: Reader, kind: CredentialKind, url: Any, allow_insecure: bool, google_hosts: tuple[str, ...]) -> None:
@@ -219,8 +237,28 @@ def _file_name(reader: Reader, default: str) -> str:
 def _delivery(reader: Reader | None) -> Delivery:
     if reader is None:
         return Delivery()
-    reader.close(("timeoutSeconds",))
-    return Delivery(timeout_seconds=reader.integer("timeoutSeconds", Delivery().timeout_seconds, 1, 600))
+    default = Delivery()
+    reader.close(("timeoutSeconds", "onConflict", "retry", "maxConcurrentUploads", "maxRequestsPerMinute"))
+    return Delivery(
+        timeout_seconds=reader.integer("timeoutSeconds", default.timeout_seconds, 1, 600),
+        on_conflict=reader.choice("onConflict", default.on_conflict),
+        retry=_retry(reader.mapping("retry")),
+        max_concurrent_uploads=reader.integer("maxConcurrentUploads", default.max_concurrent_uploads, 1, 256),
+        max_requests_per_minute=reader.integer("maxRequestsPerMinute", 0, 1, 1_000_000) or None,
+    )
+
+
+def _retry(reader: Reader | None) -> Retry:
+    default = Retry()
+    if reader is None:
+        return default
+    reader.close(("maxAttempts", "initialDelayMilliseconds", "maxDelayMilliseconds", "statusCodes"))
+    initial = reader.integer("initialDelayMilliseconds", default.initial_delay_milliseconds, 10, 60_000)
+    longest = reader.integer("maxDelayMilliseconds", max(initial, default.max_delay_milliseconds), 10, 300_000)
+    if longest < initial:
+        reader.problem("maxDelayMilliseconds", f"{longest} is less than initialDelayMilliseconds; write at least {initial}")
+    codes = reader.integers("statusCodes", default.status_codes, 400, 599, 32)
+    return Retry(reader.integer("maxAttempts", default.max_attempts, 1, 20), initial, longest, codes)
 
 
 def _limits(reader: Reader | None) -> Limits:

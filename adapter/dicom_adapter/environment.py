@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dicom_adapter import messages
 from dicom_adapter.config import Config, CredentialKind
+from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
 
 TEMPORARY_DIRECTORY = "/tmp"  # noqa: S108 -- the writable emptyDir of the pod; what is made there is unlinked at once
 
@@ -24,6 +25,7 @@ class Environment:
     pod_namespace: str = ""
     google_application_credentials: str = ""
     temporary_directory: str = TEMPORARY_DIRECTORY
+    proxies: Proxies = NO_PROXIES
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Environment:
@@ -32,6 +34,7 @@ class Environment:
             pod_namespace=variables.get("POD_NAMESPACE", ""),
             google_application_credentials=variables.get("GOOGLE_APPLICATION_CREDENTIALS", ""),
             temporary_directory=variables.get("TMPDIR", "") or TEMPORARY_DIRECTORY,
+            proxies=_proxies(variables),
         )
 
     def check(self, config: Config) -> None:
@@ -47,3 +50,14 @@ class Environment:
                 Path(path).read_bytes()
             except OSError as error:
                 raise CannotRun(messages.cannot_read_key_file(path, error.strerror or "no access")) from error
+
+
+def _proxies(variables: Mapping[str, str]) -> Proxies:
+    """The lower-case spelling first, as curl has it: HTTP_PROXY alone could come from a CGI request's header, but we serve none."""
+
+    def value(name: str) -> str:
+        return variables.get(name.lower(), "") or variables.get(name, "")
+
+    everything = value("ALL_PROXY")
+    direct = tuple(entry.strip() for entry in value("NO_PROXY").split(",") if entry.strip())
+    return Proxies(value("HTTP_PROXY") or everything, value("HTTPS_PROXY") or everything, direct)

@@ -81,6 +81,36 @@ def unnamed_answer(http_status: int) -> str:
     return f"{http_status} with a body that does not name the instance: taken as stored"
 
 
+OTHER_CONTENT = "instance exists with other content"
+OTHER_INSTANCE = "SOP Instance UID of data set and command differ"
+REDIRECTED = "the store redirects; correct dicomStore"
+NO_ROOM = "No room for a copy of the image (TMPDIR); send it again later"
+
+
+def duplicate(http_status: int) -> str:
+    """A proven duplicate, as the log has it."""
+    return f"{http_status} ALREADY_EXISTS; spec.delivery.onConflict is Fail"
+
+
+KEPT = "the store has another image with this UID and keeps it (spec.delivery.onConflict is Keep); counted as stored"
+OVERWRITTEN = "the image that the store had with this UID was overwritten (spec.delivery.onConflict is Overwrite)"
+PUT_BACK = "the store did not take the image that was to overwrite another: the other one is in the store as before"
+NOT_PUT_BACK = (
+    "the store did not take the image that was to overwrite another, nor the other one back: it has neither; send the image again, "
+    "and the other one from its source"
+)
+
+
+def not_overwritten(why: str) -> str:
+    """Overwrite was asked for and did not happen: the stored instance stays."""
+    return f"409 ALREADY_EXISTS; the stored image was not overwritten: {why}"
+
+
+def throttled(rate: float) -> str:
+    """A 429 has halved the rate."""
+    return f"the store throttles (429): sending at most {rate:.0f} a second"
+
+
 def took_longer(seconds: float) -> str:
     """No answer within spec.delivery.timeoutSeconds."""
     return f"Store took longer than {seconds:g} s"

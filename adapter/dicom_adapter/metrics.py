@@ -43,9 +43,36 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
+        self.retries = Counter(
+            "dicom_delivery_retries", "Further attempts at an image, by what the one before came to.", ["reason"], registry=registry
+        )
+        self.wait_seconds = Histogram(
+            "dicom_delivery_wait_seconds", "From an image that could be sent to its turn.", registry=registry, buckets=_SECONDS
+        )
+        self.conflicts = Counter(
+            "dicom_delivery_conflicts",
+            "Images that the store had already: Equal, Failed, Kept, Overwritten, PutBack (the old one), Lost.",
+            ["action"],
+            registry=registry,
+        )
+        self._delivery = {
+            name: Gauge(f"dicom_delivery_{name}", text, registry=registry)
+            for name, text in {
+                "permits": "Requests that may be under way together now.",
+                "active": "Requests under way.",
+                "waiting": "Images that wait for their turn.",
+                "circuit_open": "1 while the store has failed for so long that it is only tried.",
+                "requests_per_second_limit": "The most requests a second now; +Inf when nothing limits them.",
+            }.items()
+        }
         self.remarks = Counter("dicomweb_unclear_answers", "Answers taken as stored whose body did not say so.", registry=registry)
 
     def request_ended(self, method: str, code: str, seconds: float) -> None:
         """A request to the store is over."""
         self.requests.labels(method, code).inc()
         self.request_seconds.labels(method).observe(seconds)
+
+    def watch_delivery(self, **gauges: Callable[[], float]) -> None:
+        """Where the gauges of the delivery get their values: permits, active, waiting, circuit_open, requests_per_second_limit."""
+        for name, value in gauges.items():
+            self._delivery[name].set_function(value)

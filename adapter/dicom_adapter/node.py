@@ -18,10 +18,12 @@ from dicom_adapter import __version__, credentials, dimse, messages
 from dicom_adapter.auth.mounted import Missing, Unusable
 from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.config import Config
-from dicom_adapter.delivery.pipeline import Delivered, Pipeline
+from dicom_adapter.delivery import assembly
+from dicom_adapter.delivery.pipeline import Delivered
 from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.dicomweb.client import DicomwebClient
-from dicom_adapter.environment import CannotRun
+from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
+from dicom_adapter.environment import TEMPORARY_DIRECTORY, CannotRun
 from dicom_adapter.health import Heartbeat, application, serve
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
@@ -35,6 +37,8 @@ _log = logging.getLogger(__name__)
 _EXIT_MARGIN = 5.0  # seconds of the grace period that are left for the end of the process
 _CREDENTIALS_SECONDS = 2.0  # between two looks for a missing Secret
 _FLUSH_SECONDS = 5.0
+_OTHER_CONNECTIONS = 4  # beside the uploads: the probe, what is looked up after a conflict
+_SETTLE_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Surroundings:
     http_host: str
     http_port: int
     port_flag: str = "spec.port"
+    temporary_directory: str = TEMPORARY_DIRECTORY
+    proxies: Proxies = NO_PROXIES
 
 
 class Node:
@@ -59,7 +65,9 @@ class Node:
         self._state = NodeState(
             ae_title=config.ae_title, store_url=config.store.url, maximum=config.limits.max_associations, active=self._active
         )
-        self._observer = NodeObserver(metrics=Metrics(self._registry, active=self._active), log=log, state=self._state)
+        self._metrics = Metrics(self._registry, active=self._active)
+        self._observer = NodeObserver(metrics=self._metrics, log=log, state=self._state)
+        self._delivering: assembly.Delivering | None = None
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -117,8 +125,10 @@ class Node:
             headers=access.credentials.headers,
             tls=access.tls.context,
             observer=self._observer,
-            connections=self._config.limits.max_associations,
+            connections=self._config.delivery.max_concurrent_uploads + _OTHER_CONNECTIONS,
             user_agent=f"dicom-adapter/{__version__}",
+            refused=access.credentials.refused,
+            proxies=Proxies.always(proxy) if (proxy := self._config.credentials.proxy) else self._where.proxies,
         )
 
     async def _wait_for_credentials(self, access: credentials.Access) -> bool:
@@ -145,7 +155,7 @@ class Node:
             if outcome not in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
                 probe.doubt(refused=outcome is Outcome.DESTINATION_UNAVAILABLE)
 
-        service = StoreService(Pipeline(client, timeout=config.delivery.timeout_seconds), report)
+        service = StoreService(self._deliver(client).pipeline, report)
         server = dimse.DimseServer(
             ae_titles=(config.ae_title, *config.accepted_ae_titles),
             handlers=dimse.Handlers(store=service),
@@ -160,6 +170,19 @@ class Node:
         text = messages.listening(config.ae_title, server.port, config.store.url)
         self._state.become(Reason.READY, text)
         self._log.write(Severity.INFO, "Ready", text)
+
+    def _deliver(self, client: DicomwebClient) -> assembly.Delivering:
+        directory = self._where.temporary_directory
+        self._delivering = found = assembly.assemble(self._config.delivery, client, directory=directory, observer=self._observer)
+        gate, governor = found.gate, found.gate.governor
+        self._metrics.watch_delivery(
+            permits=lambda: governor.permits,
+            active=lambda: governor.active,
+            waiting=lambda: gate.waiting,
+            circuit_open=lambda: float(governor.open),
+            requests_per_second_limit=lambda: governor.rate,
+        )
+        return found
 
     # -- end ---------------------------------------------------------------------------------------
 
@@ -183,6 +206,8 @@ class Node:
         second.cancel()
         await drained
         await server.wait_closed()
+        if self._delivering:  # an overwritten image that has to be put back
+            await self._delivering.conflicts.settle(_SETTLE_SECONDS)
         self._log.write(Severity.INFO, "Drained", messages.DRAINED)
         return 0
 

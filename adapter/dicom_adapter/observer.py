@@ -100,6 +100,29 @@ class NodeObserver:
         """Counts it."""
         self._metrics.request_ended(method, code, seconds)
 
+    # -- the delivery ------------------------------------------------------------------------------
+
+    def retried(self, reason: str) -> None:
+        """Counts it."""
+        self._metrics.retries.labels(reason).inc()
+
+    def waited(self, seconds: float) -> None:
+        """Counts it."""
+        self._metrics.wait_seconds.observe(seconds)
+
+    def conflict(self, action: str) -> None:
+        """Counts it."""
+        self._metrics.conflicts.labels(action).inc()
+
+    def overwriting(self, sop_instance_uid: str, message: str, *, lost: bool = False) -> None:
+        """A line each time."""
+        severity = Severity.ERROR if lost else Severity.WARNING
+        self._log.write(severity, "OverwriteFailed", message, sop_instance_uid=_uid(sop_instance_uid))
+
+    def throttled(self, rate: float) -> None:
+        """A line for each halving, once a minute at most."""
+        self._log.limited(Severity.WARNING, "Throttled", messages.throttled(rate), peer="")
+
     # -- the store service -------------------------------------------------------------------------
 
     def report(self, request: StoreRequest, delivered: Delivered) -> None:
@@ -107,7 +130,7 @@ class NodeObserver:
         verdict, peer, ae_title = delivered.verdict, request.peer, _ae(request.peer)
         if verdict.outcome is not Outcome.STORED:
             self._reported.add((peer, request.sop_instance_uid))
-            if verdict.outcome is Outcome.INSTANCE_REFUSED:
+            if verdict.outcome is Outcome.INSTANCE_REFUSED and verdict.http_status is not None:
                 text = messages.refused_for_good("C-STORE", ae_title, verdict.text)
             else:
                 text = messages.failed("C-STORE", ae_title, verdict.status, verdict.text, unknown=verdict.unknown)

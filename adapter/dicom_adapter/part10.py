@@ -8,7 +8,11 @@ compares content would answer 409.
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import dataclass
+from io import BytesIO
+
+import pydicom
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +47,36 @@ def _element(number: int, vr: bytes, text: str) -> bytes:
     if len(value) % 2:
         value += b"\0" if vr == b"UI" else b" "
     return struct.pack("<HH2sH", 0x0002, number, vr, len(value)) + value
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The UIDs by which the data set itself says what it is."""
+
+    study: str
+    series: str
+    instance: str
+
+
+def identify(part10: bytes) -> Identity | None:
+    """Reads them from a Part 10 stream, or its beginning; None when they are not all there to be read.
+
+    The default way never does this: only where a store says that it has another instance already.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's quote values
+        try:
+            data_set = pydicom.dcmread(
+                BytesIO(part10), specific_tags=["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"], stop_before_pixels=True
+            )
+            uids = [str(data_set.get(keyword, "")) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+        except Exception:  # pydicom raises whatever it stumbles over
+            return None
+    return Identity(*uids) if all(uids) else None
+
+
+def data_set_offset(head: bytes) -> int | None:
+    """Where the data set begins in a Part 10 stream of which these are the first 144 bytes or more; None when it is none."""
+    if len(head) < 144 or head[128:132] != b"DICM" or head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
+        return None
+    return 144 + int.from_bytes(head[140:144], "little")

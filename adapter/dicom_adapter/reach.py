@@ -23,8 +23,9 @@ from dicom_adapter.auth.mounted import Missing, Unusable
 from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.config import Config
 from dicom_adapter.dicomweb.answers import one_line
-from dicom_adapter.dicomweb.client import Answer, DicomwebClient, Question
+from dicom_adapter.dicomweb.client import Answer, DicomwebClient
 from dicom_adapter.dicomweb.errors import UNKNOWN_CA, Endpoint, Obstacle, StoreUnreachable, translate, unconnected, unresolved
+from dicom_adapter.dicomweb.upload import Question
 from dicom_adapter.state import StoreReason, StoreState
 
 WRITE, READ = "healthcare.dicomStores.dicomWebWrite", "healthcare.dicomStores.dicomWebRead"

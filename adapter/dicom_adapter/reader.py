@@ -93,6 +93,20 @@ class Reader:
             return default
         return value
 
+    def integers(self, key: str, default: tuple[int, ...], low: int, high: int, maximum: int) -> tuple[int, ...]:
+        """A list of different whole numbers between two bounds."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, list):
+            self.problem(key, f"{_shown(value)} is not a list; write one '- item' a line")
+            return default
+        if len(value) > maximum:
+            self.problem(key, f"has {len(value)} items; write at most {maximum}")
+            return default
+        inner = Reader({f"{key}[{index}]": item for index, item in enumerate(value)}, self.path, self._problems)
+        return tuple(dict.fromkeys(inner.integer(f"{key}[{index}]", low, low, high) for index in range(len(value))))
+
     def boolean(self, key: str, default: bool) -> bool:
         """True or false."""
         value = self._values.get(key)

@@ -46,6 +46,11 @@ def certificate_without_tls() -> str:
     return "a client certificate is shown in TLS, which 'http://' has not; write `dicomStore` with 'https://', or remove it"
 
 
+def proxy() -> str:
+    """A proxy that is none."""
+    return "must be the URL of an HTTP proxy, without user, password and path; write for example 'http://proxy.example:3128'"
+
+
 def grace_period(drain: int) -> str:
     """The grace period is shorter than the drain and the end of associations."""
     return f"must be at least `drainSeconds` + 10, that is {drain + 10}; raise it, or lower `drainSeconds`"

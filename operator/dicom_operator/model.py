@@ -41,6 +41,11 @@ DEFAULT_LIMITS = {
     "idleTimeoutSeconds": 600,
 }
 
+RETRIED = (408, 429, 500, 502, 503, 504)
+"""HTTP statuses after which an upload is tried again, unless `delivery.retry.statusCodes` says others."""
+
+HTTP_PROXY = re.compile(r"http://[^/@?#\s]+")
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -148,7 +153,7 @@ def parse(body: Json) -> DicomAdapter:
             "acceptedAETitles": [_ae_title(f"spec.acceptedAETitles[{i}]", title) for i, title in enumerate(spec.items("acceptedAETitles"))],
             "dicomStore": store.text,
             "credentials": credentials,
-            "delivery": {"timeoutSeconds": spec.section("delivery").integer("timeoutSeconds", 20, 1, 600)},
+            "delivery": _delivery(spec.section("delivery")),
             "limits": {name: spec.section("limits").integer(name, default, 1, 1 << 20) for name, default in DEFAULT_LIMITS.items()},
             "drainSeconds": drain,
             "terminationGracePeriodSeconds": grace,
@@ -205,9 +210,37 @@ def _credentials(section: Section, store: Store) -> Json:
         raise SpecError("spec.credentials.clientCertificateSecret", messages.certificate_without_tls())
     if kind.startswith("google"):
         result["scopes"] = section.items("scopes") or [HEALTHCARE_SCOPE]
+    if section.has("proxy"):
+        result["proxy"] = _proxy(section)
     if section.has("caBundle"):
         bundle = section.section("caBundle")
         result["caBundle"] = {"configMap": bundle.text("configMap"), "key": bundle.text("key", "ca.crt")}
+    return result
+
+
+def _proxy(section: Section) -> str:
+    text = section.text("proxy").rstrip("/")
+    if not HTTP_PROXY.fullmatch(text):
+        raise SpecError(f"{section.path}.proxy", messages.proxy())
+    return text
+
+
+def _delivery(section: Section) -> Json:
+    retry = section.section("retry")
+    initial = retry.integer("initialDelayMilliseconds", 200, 10, 60_000)
+    result: Json = {
+        "timeoutSeconds": section.integer("timeoutSeconds", 20, 1, 600),
+        "onConflict": section.choice("onConflict", "Fail", "Keep", "Overwrite"),
+        "maxConcurrentUploads": section.integer("maxConcurrentUploads", 32, 1, 256),
+        "retry": {
+            "maxAttempts": retry.integer("maxAttempts", 4, 1, 20),
+            "initialDelayMilliseconds": initial,
+            "maxDelayMilliseconds": retry.integer("maxDelayMilliseconds", max(initial, 5000), initial, 300_000),
+            "statusCodes": retry.items("statusCodes") if retry.has("statusCodes") else list(RETRIED),
+        },
+    }
+    if section.has("maxRequestsPerMinute"):
+        result["maxRequestsPerMinute"] = section.integer("maxRequestsPerMinute", 1, 1, 1_000_000)
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from dicom_operator import api, loadbalancer
 from dicom_operator.api import Json
@@ -16,7 +17,7 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
 def network_policy(adapter: DicomAdapter, config: Config) -> Json:
-    """In: DICOM from the source ranges, HTTP from the operator and who may scrape. Out: DNS, the store, Google's token servers."""
+    """In: DICOM from the source ranges, HTTP from operator and scrapers. Out: DNS, the store, its proxy, Google's token servers."""
     policy = child(api.NETWORK_POLICY, adapter, adapter.key.name)
     policy["spec"] = {
         "podSelector": {"matchLabels": selector(adapter)},
@@ -42,8 +43,14 @@ def _http(config: Config) -> Json:
 
 
 def _egress(adapter: DicomAdapter) -> list[Json]:
-    rules: list[Json] = [{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}, *_store(adapter)]
+    rules: list[Json] = [
+        {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},
+        *_way_to(adapter.store.host, adapter.store.port, adapter),
+    ]
     credentials = adapter.adapter_spec["credentials"]
+    if proxy := credentials.get("proxy"):
+        parts = urlsplit(proxy)
+        rules += _way_to(str(parts.hostname), parts.port or 80, adapter)
     if any(kind.startswith("google") for kind in credentials):
         rules.append({"ports": [{"port": 443, "protocol": "TCP"}]})  # oauth2.googleapis.com, sts.googleapis.com
     if "googleApplicationDefault" in credentials:
@@ -52,14 +59,13 @@ def _egress(adapter: DicomAdapter) -> list[Json]:
     return rules
 
 
-def _store(adapter: DicomAdapter) -> list[Json]:
-    """A NetworkPolicy knows no host names: a store that is written as an address is named, of any other only the port is.
+def _way_to(host: str, port: int, adapter: DicomAdapter) -> list[Json]:
+    """A NetworkPolicy knows no host names: what is written as an address is named, of any other host only the port is.
 
-    A Service's port need not be that of its pods, which is what most networks compare: a store in the cluster is named by its
+    A Service's port need not be that of its pods, which is what most networks compare: a host in the cluster is named by its
     namespace, with any port.
     """
-    host = adapter.store.host
-    ports = [{"port": adapter.store.port, "protocol": "TCP"}]
+    ports = [{"port": port, "protocol": "TCP"}]
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -57,7 +57,7 @@ async def test_the_http_port_reads_only() -> None:
 
 async def test_metrics_count_what_happened() -> None:
     async with FaultStore() as store, Adapter(store.url) as adapter:
-        store.script.append(Reply(503, ""))
+        store.script.extend([Reply(503, ""), Reply(404, ""), Reply()])
         instances = [generated(), generated()]
         wire = [(one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid, one.data_set) for one in instances]
         await asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", wire)
@@ -67,6 +67,12 @@ async def test_metrics_count_what_happened() -> None:
     assert values['dicom_operations_total{service="C-STORE",status="0000"}'] == "1.0"
     assert values['dicom_operations_total{service="C-STORE",status="A700"}'] == "1.0"
     assert values['dicomweb_requests_total{code="503",method="POST"}'] == "1.0"
+    assert values['dicomweb_requests_total{code="404",method="POST"}'] == "1.0"
+    assert values['dicom_delivery_retries_total{reason="503"}'] == "1.0"
+    assert values["dicom_delivery_wait_seconds_count"] == "3.0"
+    assert values["dicom_delivery_permits"] == "16.0"  # half of 32 after the 503
+    assert values["dicom_delivery_active"] == values["dicom_delivery_waiting"] == values["dicom_delivery_circuit_open"] == "0.0"
+    assert values["dicom_delivery_requests_per_second_limit"] == "+Inf"
     assert values['dicomweb_requests_total{code="200",method="GET"}'] == "1.0"
     assert values['dicom_associations_total{result="accepted"}'] == "1.0"
     assert values["dicom_associations_active"] == "0.0"

@@ -90,7 +90,7 @@ TABLE = {
         Reply(409, google_error(409, "ALREADY_EXISTS", "instance exists with other content"), JSON),
         0xC409,
         "Http_409, ALREADY_EXISTS, instance exists with other content",
-        f"{REFUSED}409 ALREADY_EXISTS: instance exists with other content",
+        f"{REFUSED}409 ALREADY_EXISTS; spec.delivery.onConflict is Fail",
     ),
     "409 whose body names the instance as stored": (Reply(409, stored_json("@UID@")), 0, "", ""),
     "429": (
@@ -137,9 +137,12 @@ TABLE = {
 }
 
 
+ONCE = {"logLevel": "Debug", "delivery": {"retry": {"maxAttempts": 1}}}
+
+
 async def test_every_answer_of_a_store_becomes_the_documented_status_comment_and_log_line() -> None:
     instances = [generated() for _ in TABLE]
-    async with FaultStore() as store, Adapter(store.url, spec={"logLevel": "Debug"}) as adapter:
+    async with FaultStore() as store, Adapter(store.url, spec=ONCE) as adapter:
         for one, (reply, *_) in zip(instances, TABLE.values(), strict=True):
             if isinstance(reply.body, str):
                 reply.body = reply.body.replace("@UID@", one.sop_instance_uid)

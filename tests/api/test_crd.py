@@ -113,7 +113,17 @@ def test_what_is_left_out_is_stored_with_its_default(server):
         "dicomStore": "https://pacs.example/dicom-web",
         "port": 11112,
         "credentials": {"allowInsecure": False},
-        "delivery": {"timeoutSeconds": 20},
+        "delivery": {
+            "timeoutSeconds": 20,
+            "onConflict": "Fail",
+            "maxConcurrentUploads": 32,
+            "retry": {
+                "maxAttempts": 4,
+                "initialDelayMilliseconds": 200,
+                "maxDelayMilliseconds": 5000,
+                "statusCodes": [408, 429, 500, 502, 503, 504],
+            },
+        },
         "limits": {
             "maxAssociations": 100,
             "maxAssociationsPerPeer": 32,

@@ -29,11 +29,13 @@ def stored_json(uid: str, *, warning: int | None = None) -> str:
     return json.dumps({"00081199": {"vr": "SQ", "Value": [item]}})
 
 
-def failed_json(uid: str, reason: int | None) -> str:
-    """A Store Instances Response with one failure."""
+def failed_json(uid: str, reason: int | None, detail: str = "") -> str:
+    """A Store Instances Response with one failure, and what a store may say of it in a private element."""
     item: dict[str, object] = {"00081155": {"vr": "UI", "Value": [uid]}}
     if reason is not None:
         item["00081197"] = {"vr": "US", "Value": [reason]}
+    if detail:
+        item |= {"00090010": {"vr": "LO", "Value": ["A STORE"]}, "00091097": {"vr": "LO", "Value": [detail]}}
     return json.dumps({"00081198": {"vr": "SQ", "Value": [item]}})
 
 

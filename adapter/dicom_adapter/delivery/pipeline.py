@@ -1,28 +1,24 @@
 """AfterStore: the sender's answer waits for the store's verdict.
 
 Up to 4 MiB an instance is received whole, then posted with a Content-Length: no half requests, and a slow sender holds no connection to
-the store. A larger one streams into the request as it comes; if the sender breaks off, so does the request, before its closing boundary
-and last chunk, so that nothing half sent can be completed.
+the store. A larger one streams into the request as it comes, and into a temporary file for a resend; if the sender breaks off, so does the
+request, before its closing boundary and last chunk, so that nothing half sent can be completed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from dicom_adapter.auth.mounted import Missing, Unusable
-from dicom_adapter.auth.tokens import CredentialsUnavailable
-from dicom_adapter.delivery import verdict
-from dicom_adapter.delivery.verdict import Verdict
-from dicom_adapter.dicomweb.client import Answer, DicomwebClient, Upload
-from dicom_adapter.dicomweb.errors import StaleConnection, StoreUnreachable
+from dicom_adapter import messages
+from dicom_adapter.delivery.conflict import Conflicts
+from dicom_adapter.delivery.destination import Destination, Story
+from dicom_adapter.delivery.replay import MEMORY_BYTES, Copy, NoRoom, Room
+from dicom_adapter.delivery.verdict import DUPLICATE, Outcome, Verdict, too_late
+from dicom_adapter.dicomweb.upload import Part, Upload
 from dicom_adapter.part10 import FileMeta
-
-WHOLE_BYTES = 4 << 20
-_WRITE_BYTES = 1 << 16  # smaller pieces are joined to about this size, larger ones go as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,102 +45,115 @@ class EmptyDataSet(Exception):
 class Pipeline:
     """From an arriving instance to the store's verdict. Whatever interrupts the instance's body is raised to the caller."""
 
-    def __init__(self, client: DicomwebClient, *, timeout: float) -> None:
-        self._client = client
-        self._timeout = timeout
+    def __init__(self, destination: Destination, conflicts: Conflicts, room: Room) -> None:
+        self._destination = destination
+        self._conflicts = conflicts
+        self._room = room
 
     async def deliver(self, instance: Instance) -> Delivered:
         """Receives and posts one instance."""
-        header = instance.meta.encode()
-        received = await _receive(header, instance.body)
-        if received.size == len(header):
-            raise EmptyDataSet
-        started = time.monotonic()
-        deadline = asyncio.timeout(self._timeout)
-        uploads: list[Upload] = []
-        if received.whole:
-            answering = self._post_whole(received, uploads)
-        else:
-            uploads.append(Upload(_paced(received.pieces, instance.body, deadline, self._timeout), None))
-            answering = self._client.store(uploads[0], fresh=True)
-        result = await self._judged(answering, deadline, uploads, instance.meta.sop_instance_uid)
-        return Delivered(result, len(uploads), time.monotonic() - started)
+        header, uid = instance.meta.encode(), instance.meta.sop_instance_uid
+        with Copy(self._room) as copy:
+            copy.take(header)
+            whole = await _receive(copy, instance.body)
+            if copy.size == len(header):
+                raise EmptyDataSet
+            story = self._destination.begin(uid)
+            began = asyncio.get_running_loop().time()
+            if whole or await self._streamed(story, copy, instance.body):
+                began = story.deadline - self._destination.timeout
+                await self._destination.persist(story, copy)
+                await self._look_at_conflict(story, copy)
+            return Delivered(story.result, story.attempts, asyncio.get_running_loop().time() - began)
 
-    async def _post_whole(self, received: _Received, uploads: list[Upload]) -> Answer:
-        """One request, and a second one where the first met a connection that the server was closing: a resend is byte-exact."""
-        uploads.append(Upload(_each(received.pieces), received.size))
+    async def _streamed(self, story: Story, copy: Copy, body: AsyncIterator[bytes]) -> bool:
+        """The first attempt at a large instance, while it arrives. Tells whether it may be made again; then the copy is whole."""
         try:
-            return await self._client.store(uploads[-1])
-        except StaleConnection:
-            uploads.append(Upload(_each(received.pieces), received.size))
-            return await self._client.store(uploads[-1], fresh=True)
+            pieces = await copy.spill()
+        except NoRoom:
+            self._destination.refuse(story, messages.NO_ROOM)
+            return False
+        limit = asyncio.timeout(None)
+        rest = _Rest(copy, body)
+        upload = Upload(Part(_paced(pieces, rest, limit, self._destination.timeout), None))
+        await self._destination.attempt(story, upload, limit, fresh=True)
+        if not (self._destination.repeats(story, copy) or _is_conflict(story.verdict)):
+            return False
+        await rest.receive()
+        story.deadline = asyncio.get_running_loop().time() + self._destination.timeout
+        return not copy.lost
 
-    async def _judged(
-        self, answering: Coroutine[None, None, Answer], deadline: asyncio.Timeout, uploads: list[Upload], uid: str
-    ) -> Verdict:
-        """The verdict, whatever comes of the request."""
+    async def _look_at_conflict(self, story: Story, copy: Copy) -> None:
+        verdict = story.verdict
+        if verdict is None or not _is_conflict(verdict):
+            return
         try:
-            async with deadline:
-                answer = await answering
+            async with asyncio.timeout_at(story.deadline):
+                story.verdict = await self._conflicts.resolve(copy, story.uid, verdict)
         except TimeoutError:
-            return verdict.too_late(self._timeout, sent=uploads[-1].finished)
-        except StoreUnreachable as error:
-            return verdict.unreachable(error, sent=any(upload.finished for upload in uploads))
-        except (Missing, Unusable) as error:
-            return verdict.no_credentials(f"{error.mounted.what} '{error.mounted.name}' is not usable")
-        except CredentialsUnavailable as error:
-            return verdict.no_credentials(error.text)
-        return verdict.judge(answer, uid)
+            story.verdict = too_late(self._destination.timeout, sent=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Received:
-    """The first pieces of a Part 10 stream, their bytes, and whether they are all of it."""
-
-    pieces: list[bytes]
-    size: int
-    whole: bool
+def _is_conflict(verdict: Verdict | None) -> bool:
+    """Whether the store may have the instance already."""
+    if verdict is None or verdict.outcome is not Outcome.INSTANCE_REFUSED:
+        return False
+    return verdict.http_status == 409 or verdict.status == DUPLICATE
 
 
-async def _receive(header: bytes, body: AsyncIterator[bytes]) -> _Received:
-    """Takes pieces until there are more than WHOLE_BYTES. Small ones are joined: a million single bytes must not be a million objects."""
-    pieces: list[bytes] = []
-    joined = bytearray(header)
-    size, whole = len(header), True
+async def _receive(copy: Copy, body: AsyncIterator[bytes]) -> bool:
+    """Takes pieces until there are more than MEMORY_BYTES. Tells whether that is all of it."""
     async for piece in body:
-        size += len(piece)
-        if len(piece) < _WRITE_BYTES:
-            joined += piece
-        if joined and (len(piece) >= _WRITE_BYTES or len(joined) >= _WRITE_BYTES):
-            pieces.append(bytes(joined))
-            joined.clear()
-        if len(piece) >= _WRITE_BYTES:
-            pieces.append(piece)
-        if size > WHOLE_BYTES:
-            whole = False
-            break
-    if joined:
-        pieces.append(bytes(joined))
-    return _Received(pieces, size, whole)
+        copy.take(piece)
+        if copy.size > MEMORY_BYTES:
+            return False
+    return True
 
 
-async def _each(pieces: list[bytes]) -> AsyncIterator[bytes]:
-    """The pieces as they are."""
-    for piece in pieces:
-        yield piece
+class _Rest:
+    """What is still to come of a large instance: the request takes it while it lives, then whoever wants the copy whole."""
+
+    def __init__(self, copy: Copy, body: AsyncIterator[bytes]) -> None:
+        self._copy = copy
+        self._body = body
+        self._taking = asyncio.Lock()  # a request that is being given up may still be at it
+        self._given_up = False
+
+    async def take(self) -> bytes | None:
+        """The next piece, which is in the copy then as well; None after the last one."""
+        async with self._taking:
+            if self._given_up:
+                raise asyncio.CancelledError
+            return await self._next()
+
+    async def receive(self) -> None:
+        """All of the rest, into the copy alone."""
+        self._given_up = True
+        async with self._taking:
+            while await self._next() is not None:
+                pass
+            await self._copy.flush()
+
+    async def _next(self) -> bytes | None:
+        try:
+            piece = await anext(self._body)
+        except StopAsyncIteration:
+            return None
+        await self._copy.add(piece)
+        return piece
 
 
-async def _paced(pieces: list[bytes], body: AsyncIterator[bytes], deadline: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
+async def _paced(pieces: list[bytes], rest: _Rest, limit: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
     """The pieces received so far, then the rest as it comes.
 
-    The deadline runs while the store takes a piece and rests while the sender is slow (the engine watches the sender); after the last
+    The time limit runs while the store takes a piece and pauses while the sender is slow (the engine watches the sender); after the last
     fragment it runs for the store's answer.
     """
     loop = asyncio.get_running_loop()
 
     def until(when: float | None) -> None:
         with contextlib.suppress(RuntimeError):  # the request is already over
-            deadline.reschedule(when)
+            limit.reschedule(when)
 
     pieces.reverse()
     while pieces:
@@ -152,10 +161,8 @@ async def _paced(pieces: list[bytes], body: AsyncIterator[bytes], deadline: asyn
         until(loop.time() + seconds)
     while True:
         until(None)
-        try:
-            piece = await anext(body)
-        except StopAsyncIteration:
-            until(loop.time() + seconds)
-            return
+        piece = await rest.take()
         until(loop.time() + seconds)
+        if piece is None:
+            return
         yield piece

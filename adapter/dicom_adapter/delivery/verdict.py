@@ -1,13 +1,17 @@
 """The store's verdict on one instance, and the C-STORE status it becomes: one table, read from the top, that the documentation renders.
 
-Membership comes first (PS3.18 10.5.3): an instance named in the Referenced SOP Sequence is stored, one in the Failed SOP Sequence is
-refused, whatever the HTTP status says. Then the HTTP status decides, by `HTTP_TABLE`. DIMSE statuses: PS3.4 table B.2-1 and PS3.7 C.
+`TABLE` holds a row for each thing that an attempt may come to; the first row that applies decides. Membership comes before the HTTP status
+(PS3.18 10.5.3): an instance named in the Referenced SOP Sequence is stored, one in the Failed SOP Sequence is refused, whatever the code.
+DIMSE statuses: PS3.4 table B.2-1 and PS3.7 C.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from dicom_adapter import messages
 from dicom_adapter.dicomweb.answers import Problem, StoreResponse, is_web_page, problem, store_response
@@ -19,10 +23,15 @@ COMMENT_LENGTH = 64  # Error Comment (0000,0902) is an LO
 SUCCESS = 0x0000
 NOT_AUTHORIZED = 0x0124
 OUT_OF_RESOURCES = 0xA700
+DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 DUPLICATE = 0xC409
 WARNINGS = (0xB000, 0xB006, 0xB007)  # coercion, elements discarded, data set does not match SOP class
+_SOP_CLASS_NOT_SUPPORTED = 0x0122
 _AZURE_DUPLICATE = 45070  # https://learn.microsoft.com/azure/healthcare-apis/dicom/dicom-services-conformance-statement-v2
+_SAYS_DUPLICATE = re.compile(r"already[ _]exists", re.IGNORECASE)
+_SUCCESSES = (200, 201, 203, 204)
+_READ = (200, 201, 202, 203, 409)  # the answers whose body is a Store Instances Response (PS3.18 table 10.5.3-1)
 
 
 class Outcome(StrEnum):
@@ -34,9 +43,16 @@ class Outcome(StrEnum):
     TRANSIENT = "Transient"  # one attempt is lost
 
 
+_STORED, _REFUSED = Outcome.STORED, Outcome.INSTANCE_REFUSED
+_UNAVAILABLE, _TRANSIENT = Outcome.DESTINATION_UNAVAILABLE, Outcome.TRANSIENT
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Outcome, DIMSE status and Error Comment; for the log the whole text, and whether the store may have the instance all the same."""
+    """Outcome, DIMSE status and Error Comment; for the log the whole text, and whether the store may have the instance all the same.
+
+    `remark`: what the log says of an instance that is stored all the same. `obstacle`: what stood in the way when there was no answer.
+    """
 
     outcome: Outcome
     status: int
@@ -45,118 +61,282 @@ class Verdict:
     http_status: int | None = None
     unknown: bool = False
     remark: str = ""
+    obstacle: Obstacle | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of one attempt: an answer, or the reason why there is none; `sent`: the store had the whole request."""
+
+    answer: Answer | None = None
+    uid: str = ""
+    alone: bool = True
+    failure: StoreUnreachable | None = None
+    sent: bool = False
+    over: float | None = None  # spec.delivery.timeoutSeconds, when they are over
+    own: str = ""  # a reason of the adapter's own, for which the store was not asked
+
+    @property
+    def code(self) -> int:
+        """The HTTP status, 0 without an answer."""
+        return self.answer.status if self.answer else 0
+
+    @cached_property
+    def response(self) -> StoreResponse | None:
+        """The Store Instances Response in the body, if there is one."""
+        return store_response(self.answer) if self.answer and self.code in _READ and not self.answer.early else None
+
+    @cached_property
+    def told(self) -> Problem:
+        """Status and text of an error answer."""
+        return problem(self.answer) if self.answer else Problem("")
+
+    @property
+    def is_named_stored(self) -> bool:
+        """Named in the Referenced SOP Sequence."""
+        return self.response is not None and self.uid in self.response.stored
+
+    @property
+    def warning(self) -> int | None:
+        """The Warning Reason beside that."""
+        return self.response.stored.get(self.uid) if self.response else None
+
+    @property
+    def failed_as(self) -> str | None:
+        """The UID under which the instance is in the Failed SOP Sequence. Of a request with one instance, what stands there is its own."""
+        failed = self.response.failed if self.response else {}
+        return self.uid if self.uid in failed else next(iter(failed), None) if self.alone else None
+
+    @property
+    def reason(self) -> int | None:
+        """The Failure Reason."""
+        return self.response.failed.get(self.failed_as or "") if self.response else None
+
+    @property
+    def detail(self) -> str:
+        """What the store says of the failure in words."""
+        return self.response.details.get(self.failed_as or "", "") if self.response else ""
+
+    @property
+    def is_duplicate(self) -> bool:
+        """Whether the answer itself proves that the store has the instance with other content; a mere 409 does not."""
+        if self.failed_as is not None:
+            return self.reason == _AZURE_DUPLICATE or _SAYS_DUPLICATE.search(self.detail) is not None
+        return self.code == 409 and self.told.status == "ALREADY_EXISTS"
 
 
 @dataclass(frozen=True, slots=True)
-class HttpRow:
-    """One row of the table: these HTTP statuses give this outcome and this C-STORE status."""
+class Row:
+    """One row: `what` the store does, for people; whether it applies; what it means. A code row lists its HTTP statuses instead."""
 
-    statuses: frozenset[int]
-    outcome: Outcome
-    status: int
-    meaning: str
-
-
-HTTP_TABLE = (
-    HttpRow(frozenset({401, 403}), Outcome.DESTINATION_UNAVAILABLE, NOT_AUTHORIZED, "the store does not let the adapter in"),
-    HttpRow(frozenset({400, 409, 413, 415, 422}), Outcome.INSTANCE_REFUSED, CANNOT_UNDERSTAND, "the store refuses the instance"),
-    HttpRow(frozenset({408, 425, 429, *range(500, 600)}), Outcome.TRANSIENT, OUT_OF_RESOURCES, "the store cannot take it now"),
-    # 404, 405, 410, 421, redirects and what no store should answer
-    HttpRow(frozenset(range(100, 600)), Outcome.DESTINATION_UNAVAILABLE, OUT_OF_RESOURCES, "the destination is wrong, not the image"),
-)
-_SUCCESSES = (200, 201, 203, 204)
-_READ = (200, 201, 202, 203, 409)  # the answers whose body is a Store Instances Response (PS3.18 table 10.5.3-1)
+    what: str
+    applies: Callable[[Heard], bool]
+    verdict: Callable[[Heard, Row], Verdict]
+    outcome: Outcome = Outcome.TRANSIENT
+    status: int = OUT_OF_RESOURCES
+    codes: frozenset[int] = frozenset()
 
 
-def judge(answer: Answer, sop_instance_uid: str) -> Verdict:
-    """The verdict on the one instance of a request that was answered."""
-    if answer.early and answer.status < 300:
-        text = "Store answered before it had the whole instance"
-        return Verdict(Outcome.TRANSIENT, OUT_OF_RESOURCES, text, text, answer.status)
-    response = store_response(answer) if answer.status in _READ and not answer.early else None
-    if response is not None and sop_instance_uid in response.stored:
-        return _stored(response.stored[sop_instance_uid], answer.status)
-    if response is not None and response.failed:
-        return _failed(response, sop_instance_uid, answer)
-    if answer.status in _SUCCESSES and is_web_page(answer):
-        text = f"Http_{answer.status}, a web page, no DICOMweb answer; correct dicomStore"
-        return Verdict(Outcome.DESTINATION_UNAVAILABLE, OUT_OF_RESOURCES, comment(text), text, answer.status)
-    if answer.status in _SUCCESSES:
-        return _taken_as_stored(answer, response)
-    if answer.status == 202:
-        text = "Http_202, Accepted, the answer does not name the instance"
-        return Verdict(Outcome.TRANSIENT, OUT_OF_RESOURCES, text, text, 202, unknown=True)
-    return _by_http_status(answer)
+# -- what the rows say -----------------------------------------------------------------------------
 
 
-def _stored(warning: int | None, http_status: int) -> Verdict:
-    if warning is None:
-        return Verdict(Outcome.STORED, SUCCESS, http_status=http_status)
-    status = warning if warning in WARNINGS else WARNINGS[0]
-    return Verdict(Outcome.STORED, status, messages.coerced(status), messages.coerced(status), http_status)
+def _stored(heard: Heard, row: Row) -> Verdict:
+    return Verdict(row.outcome, SUCCESS, http_status=heard.code)
 
 
-def _failed(response: StoreResponse, sop_instance_uid: str, answer: Answer) -> Verdict:
-    # One instance was sent: a failure that carries another UID, or none, is still its own.
-    reason = response.failed.get(sop_instance_uid, next(iter(response.failed.values())))
-    if reason == _AZURE_DUPLICATE and answer.status == 409:
-        return _duplicate(Problem("ALREADY_EXISTS", "the store has another instance with this UID"), answer)
-    status, outcome = CANNOT_UNDERSTAND, Outcome.INSTANCE_REFUSED
-    if reason is not None and (reason == NOT_AUTHORIZED or reason == 0x0122 or reason >> 8 in (0xA7, 0xA9) or reason >> 12 == 0xC):
-        status = reason
-        outcome = {NOT_AUTHORIZED: Outcome.DESTINATION_UNAVAILABLE}.get(reason, Outcome.TRANSIENT if reason >> 8 == 0xA7 else outcome)
+def _stored_with_warning(heard: Heard, row: Row) -> Verdict:
+    status = heard.warning if heard.warning in WARNINGS else WARNINGS[0]
+    assert status is not None  # noqa: S101 -- for the type checker
+    return Verdict(row.outcome, status, messages.coerced(status), messages.coerced(status), heard.code)
+
+
+def _duplicate(heard: Heard, row: Row) -> Verdict:
+    message = heard.detail if heard.failed_as is not None else heard.told.message
+    return duplicate(message or messages.OTHER_CONTENT, heard.code)
+
+
+def _failed(heard: Heard, row: Row) -> Verdict:
+    reason = heard.reason
     told = "no Failure Reason" if reason is None else f"Failure Reason {reason:04X}"
-    text = f"The store refused the instance: {told}"
-    return Verdict(outcome, status, text, f"{answer.status}, {told}" if outcome is Outcome.INSTANCE_REFUSED else text, answer.status)
+    said = heard.detail or f"The store refused the instance: {told}"
+    log = f"{heard.code}, {told}" + (f": {heard.detail}" if heard.detail else "")
+    return Verdict(row.outcome, row.status, comment(said), log if row.outcome is _REFUSED else said, heard.code)
 
 
-def _taken_as_stored(answer: Answer, response: StoreResponse | None) -> Verdict:
+def _failed_with_that(heard: Heard, row: Row) -> Verdict:
+    """The Failure Reason is a C-STORE status itself. Only some of them judge the instance."""
+    status = heard.reason or row.status
+    outcome = _UNAVAILABLE if status == NOT_AUTHORIZED else _TRANSIENT if status >> 8 == OUT_OF_RESOURCES >> 8 else row.outcome
+    return _failed(heard, replace(row, status=status, outcome=outcome))
+
+
+def _sentence(text: str) -> Callable[[Heard, Row], Verdict]:
+    """A row with a sentence of its own; `{code}` is the HTTP status."""
+
+    def verdict(heard: Heard, row: Row) -> Verdict:
+        said = text.format(code=heard.code)
+        return Verdict(row.outcome, row.status, comment(said), said, heard.code, unknown=heard.code == 202)
+
+    return verdict
+
+
+def _taken_as_stored(heard: Heard, row: Row) -> Verdict:
     remark = ""
-    if response is not None:
-        remark = messages.unnamed_answer(answer.status)
-    elif answer.body.strip():
-        remark = messages.unreadable_answer(answer.status)
-    return Verdict(Outcome.STORED, SUCCESS, http_status=answer.status, remark=remark)
+    if heard.response is not None:
+        remark = messages.unnamed_answer(heard.code)
+    elif heard.answer and heard.answer.body.strip():
+        remark = messages.unreadable_answer(heard.code)
+    return Verdict(row.outcome, SUCCESS, http_status=heard.code, remark=remark)
 
 
-def _by_http_status(answer: Answer) -> Verdict:
-    told = problem(answer)
-    if answer.status == 409 and told.status == "ALREADY_EXISTS":
-        return _duplicate(told, answer)
-    if 300 <= answer.status < 400:
-        told = Problem(told.status, "the store redirects; correct dicomStore")
-    row = next((row for row in HTTP_TABLE if answer.status in row.statuses), HTTP_TABLE[-1])
-    text = http_text(answer.status, told)
-    for_log = _judged(answer.status, told) if row.outcome is Outcome.INSTANCE_REFUSED else text
-    return Verdict(row.outcome, row.status, comment(text), for_log, answer.status, unknown=answer.status in (408, 504))
+def _by_code(heard: Heard, row: Row) -> Verdict:
+    told = Problem(heard.told.status, messages.REDIRECTED) if 300 <= heard.code < 400 else heard.told
+    text = http_text(heard.code, told)
+    judged = f"{heard.code} {told.status}" + (f": {told.message}" if told.message else "")
+    for_log = judged if row.outcome is _REFUSED else text
+    return Verdict(row.outcome, row.status, comment(text), for_log, heard.code, unknown=heard.code in (408, 504))
 
 
-def _duplicate(told: Problem, answer: Answer) -> Verdict:
-    return Verdict(
-        Outcome.INSTANCE_REFUSED, DUPLICATE, comment(http_text(answer.status, told)), _judged(answer.status, told), answer.status
+def _unreachable(heard: Heard, row: Row) -> Verdict:
+    assert heard.failure  # noqa: S101 -- the row applies
+    text, obstacle = heard.failure.comment, heard.failure.obstacle
+    return Verdict(row.outcome, row.status, comment(text), text, unknown=heard.sent and obstacle is Obstacle.LOST, obstacle=obstacle)
+
+
+def _too_late(heard: Heard, row: Row) -> Verdict:
+    text = messages.took_longer(heard.over or 0)
+    return Verdict(row.outcome, row.status, text, text, unknown=heard.sent)
+
+
+def _not_asked(heard: Heard, row: Row) -> Verdict:
+    return Verdict(row.outcome, row.status, comment(heard.own), heard.own)
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+def _is_status(reason: int | None) -> bool:
+    return reason is not None and (
+        reason in (NOT_AUTHORIZED, _SOP_CLASS_NOT_SUPPORTED) or reason >> 8 in (0xA7, 0xA9) or reason >> 12 == 0xC
     )
 
 
-def _judged(http_status: int, told: Problem) -> str:
-    """`400 INVALID_ARGUMENT: <the store's text>`, for the log."""
-    return f"{http_status} {told.status}" + (f": {told.message}" if told.message else "")
+def _codes(codes: frozenset[int]) -> Callable[[Heard], bool]:
+    return lambda heard: heard.code in codes
+
+
+def _code_row(codes: frozenset[int], outcome: Outcome, status: int, what: str) -> Row:
+    return Row(what, _codes(codes), _by_code, outcome, status, codes)
+
+
+TABLE = (
+    # what was not answered
+    Row("cannot be reached", lambda heard: heard.failure is not None, _unreachable),
+    Row(
+        "gives no answer in `delivery.timeoutSeconds` after the last fragment, the waiting for a turn included",
+        lambda heard: heard.over is not None,
+        _too_late,
+    ),
+    Row("could not be asked: no credentials, no room for a copy", lambda heard: heard.answer is None, _not_asked, _UNAVAILABLE),
+    # what is no answer to the request as a whole
+    Row(
+        "answers an image with success before it had all of it",
+        lambda heard: heard.answer is not None and heard.answer.early and heard.code < 300,
+        _sentence("Store answered before it had the whole instance"),
+    ),
+    # membership
+    Row("names the image as stored", lambda heard: heard.is_named_stored and heard.warning is None, _stored, _STORED, SUCCESS),
+    Row(
+        "names it as stored with a Warning Reason: B000, B006 or B007, any other becomes B000",
+        lambda heard: heard.is_named_stored,
+        _stored_with_warning,
+        _STORED,
+        WARNINGS[0],
+    ),
+    Row("says that it has the image with other content", lambda heard: heard.is_duplicate, _duplicate, _REFUSED, DUPLICATE),
+    Row(
+        "names it as failed, Failure Reason A7xx, A9xx, Cxxx, 0122 or 0124: that",
+        lambda heard: heard.failed_as is not None and _is_status(heard.reason),
+        _failed_with_that,
+        _REFUSED,
+        DOES_NOT_MATCH,
+    ),
+    Row(
+        "names it as failed for another reason, or for none",
+        lambda heard: heard.failed_as is not None,
+        _failed,
+        _REFUSED,
+        CANNOT_UNDERSTAND,
+    ),
+    # success without a word about the image
+    Row(
+        "answers 200 with a web page: a sign-in page, a wrong base URL",
+        lambda heard: heard.code in _SUCCESSES and heard.answer is not None and is_web_page(heard.answer),
+        _sentence("Http_{code}, a web page, no DICOMweb answer; correct dicomStore"),
+        _UNAVAILABLE,
+    ),
+    Row(
+        "answers 200, 201, 203 or 204 and nothing about the image that can be read",
+        lambda heard: heard.code in _SUCCESSES,
+        _taken_as_stored,
+        _STORED,
+        SUCCESS,
+    ),
+    Row(
+        "answers 202 and does not name the image",
+        lambda heard: heard.code == 202,
+        _sentence("Http_202, Accepted, the answer does not name the instance"),
+    ),
+    # the HTTP status alone
+    _code_row(frozenset({401, 403}), _UNAVAILABLE, NOT_AUTHORIZED, "the store does not let the adapter in"),
+    _code_row(frozenset({400, 409, 413, 415, 422}), _REFUSED, CANNOT_UNDERSTAND, "the store refuses the instance"),
+    _code_row(frozenset({408, 425, 429, *range(500, 600)}), _TRANSIENT, OUT_OF_RESOURCES, "the store cannot take it now"),
+    # 404, 405, 410, 421, redirects that are not followed and what no store should answer
+    _code_row(frozenset(range(100, 600)), _UNAVAILABLE, OUT_OF_RESOURCES, "the destination is wrong, not the image"),
+    Row("answers with a status that HTTP does not have", lambda heard: True, _by_code, _UNAVAILABLE),
+)
+
+
+def row_of(heard: Heard) -> Row:
+    """The row that applies."""
+    return next(row for row in TABLE if row.applies(heard))
+
+
+def decide(heard: Heard) -> Verdict:
+    """The verdict by the table."""
+    row = row_of(heard)
+    return row.verdict(heard, row)
+
+
+def judge(answer: Answer, sop_instance_uid: str, *, alone: bool = True) -> Verdict:
+    """The verdict on one instance of a request that was answered; `alone`: it was the only one."""
+    return decide(Heard(answer, sop_instance_uid, alone))
 
 
 def unreachable(error: StoreUnreachable, *, sent: bool) -> Verdict:
     """The verdict when there was no answer. `sent`: the store had the whole request, so it may have stored the instance."""
-    text = error.comment
-    return Verdict(Outcome.TRANSIENT, OUT_OF_RESOURCES, comment(text), text, unknown=sent and error.obstacle is Obstacle.LOST)
+    return decide(Heard(failure=error, sent=sent))
 
 
 def too_late(seconds: float, *, sent: bool) -> Verdict:
     """The verdict when spec.delivery.timeoutSeconds are over."""
-    text = messages.took_longer(seconds)
-    return Verdict(Outcome.TRANSIENT, OUT_OF_RESOURCES, text, text, unknown=sent)
+    return decide(Heard(over=seconds, sent=sent))
 
 
-def no_credentials(text: str) -> Verdict:
-    """The verdict when there is nothing to authenticate with; the store was not asked."""
-    return Verdict(Outcome.DESTINATION_UNAVAILABLE, OUT_OF_RESOURCES, comment(text), text)
+def not_asked(text: str) -> Verdict:
+    """The verdict when there is nothing to authenticate with, or no room; the store was not asked."""
+    return decide(Heard(own=text))
+
+
+def duplicate(message: str, http_status: int) -> Verdict:
+    """The verdict on a proven duplicate with `onConflict: Fail`."""
+    text = http_text(http_status, Problem("ALREADY_EXISTS", message))
+    return Verdict(_REFUSED, DUPLICATE, comment(text), messages.duplicate(http_status), http_status)
+
+
+def other_instance() -> Verdict:
+    """The verdict on a data set that is not of the instance that the command names."""
+    return Verdict(_REFUSED, DOES_NOT_MATCH, messages.OTHER_INSTANCE, messages.OTHER_INSTANCE)
 
 
 def http_text(http_status: int, told: Problem) -> str:
@@ -165,6 +345,11 @@ def http_text(http_status: int, told: Problem) -> str:
 
 
 def comment(text: str) -> str:
-    """An Error Comment: cut at 64 characters, as the guide that people follow shows it; the log has the whole text."""
+    """An Error Comment: one line of at most 64 legal characters; the log has the whole text.
+
+    What begins with `Http_` is cut at the 64th character, as the guide that people follow shows it; anything else at a word.
+    """
     legal = "".join(character if " " <= character <= "~" and character != "\\" else "?" for character in " ".join(text.split()))
-    return legal[:COMMENT_LENGTH].rstrip()
+    if len(legal) <= COMMENT_LENGTH or legal.startswith("Http_"):
+        return legal[:COMMENT_LENGTH].rstrip()
+    return (legal[: COMMENT_LENGTH + 1].rpartition(" ")[0] or legal[:COMMENT_LENGTH]).rstrip(" ,;:")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -15,15 +15,21 @@ _FAILED, _REFERENCED = "00081198", "00081199"
 _INSTANCE_UID, _WARNING_REASON, _FAILURE_REASON = "00081155", "00081196", "00081197"
 _RETRIEVE_URL, _OTHER_FAILURES = "00081190", "0008119A"
 _KNOWN = {_FAILED, _REFERENCED, _RETRIEVE_URL, _OTHER_FAILURES}
+_PRIVATE = re.compile(r"[0-9A-F]{3}[13579BDF](?!00[1-9A-F][0-9A-F])[0-9A-F]{4}")  # odd group, and no private creator (PS3.5 7.8.1)
+_TEXTS = ("LO", "LT", "SH", "ST", "UC", "UT")
 MAXIMUM_TEXT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class StoreResponse:
-    """A Store Instances Response: by instance UID the Warning Reason of what is stored and the Failure Reason of what is not, when told."""
+    """A Store Instances Response: by instance UID the Warning Reason of what is stored and the Failure Reason of what is not, when told.
+
+    `details`: what the store says in words about a failure, in a private element of the item, as the Healthcare API does (FailureDetail).
+    """
 
     stored: dict[str, int | None]
     failed: dict[str, int | None]
+    details: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ def store_response(answer: Answer) -> StoreResponse | None:
         return None
     stored = _items(data_set, _REFERENCED, _WARNING_REASON)
     failed = _items(data_set, _FAILED, _FAILURE_REASON) | _items(data_set, _OTHER_FAILURES, _FAILURE_REASON)
-    return StoreResponse(stored, failed)
+    return StoreResponse(stored, failed, _details(data_set))
 
 
 def is_web_page(answer: Answer) -> bool:
@@ -62,6 +68,21 @@ def _items(data_set: dict[str, Any], sequence: str, reason: str) -> dict[str, in
         if isinstance(item, dict):
             uid = next(iter(_values(item, _INSTANCE_UID)), "")
             found[str(uid).strip(" \0")] = _number(next(iter(_values(item, reason)), None))
+    return found
+
+
+def _details(data_set: dict[str, Any]) -> dict[str, str]:
+    """Texts of private elements in failed items. Their group and creator are the store's own affair and no promise of it."""
+    found: dict[str, str] = {}
+    for sequence in (_FAILED, _OTHER_FAILURES):
+        for item in _values(data_set, sequence):
+            if not isinstance(item, dict):
+                continue
+            uid = str(next(iter(_values(item, _INSTANCE_UID)), "")).strip(" \0")
+            for tag in sorted(item):
+                text = next(iter(_values(item, tag)), None)
+                if _PRIVATE.fullmatch(tag) and isinstance(text, str) and item[tag].get("vr") in _TEXTS and uid not in found:
+                    found[uid] = one_line(text)
     return found
 
 

@@ -1,132 +1,99 @@
-"""The DICOMweb client: STOW-RS (PS3.18 10.5) and the QIDO-RS request of the probe (10.6), to one origin.
+"""The DICOMweb client: STOW-RS (PS3.18 10.5), QIDO-RS (10.6), WADO-RS (10.4) and the deletion of one instance, to one origin.
 
-One request is one attempt. Redirects are not followed, answers are read up to 1 MiB; credentials are asked for each request.
+One call of `store` is one attempt and follows no redirect: whether its body can be sent again is the caller's to know. Requests without a
+body follow redirects within the origin. Answers are bounded; what is retrieved is streamed.
 """
 
 from __future__ import annotations
 
-import socket
-import ssl
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Protocol, Self
+from typing import Any, Self
+from urllib.parse import quote, urlencode
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
-from yarl import URL
 
-from dicom_adapter.dicomweb.errors import Endpoint, StoreUnreachable, translate
-from dicom_adapter.dicomweb.multipart import Envelope
+from dicom_adapter.dicomweb.errors import BrokenAnswer, Endpoint, StoreUnreachable
+from dicom_adapter.dicomweb.multipart import NotMultipart, PartBegins, PartsReader
+from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
+from dicom_adapter.dicomweb.transport import BadEncoding, Headers, Refused, RequestObserver, Response, Tls, Transport
+from dicom_adapter.dicomweb.upload import Question, Upload
 
 MAXIMUM_ANSWER = 1 << 20
-_CONNECT_SECONDS = 10.0
-Headers = Callable[[], Awaitable[Mapping[str, str]]]
-Tls = Callable[[], ssl.SSLContext | None]
-
-
-class RequestObserver(Protocol):
-    """Counts requests. Called on the event loop; must not raise."""
-
-    def request_ended(self, method: str, code: str, seconds: float) -> None:
-        """`code` is the HTTP status, or the obstacle when there was no answer."""
+MAXIMUM_PAGE = 32 << 20
+_MAXIMUM_REDIRECTS = 5
+_JSON = "application/dicom+json"
+_INSTANCES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the store answered: at most MAXIMUM_ANSWER bytes of it."""
+    """What the store answered: at most MAXIMUM_ANSWER bytes of it.
+
+    `early`: before the whole instance had gone out. `redirect`: path and query on the same origin to which a redirect leads. `retry_after`:
+    the header as it came. `again`: a 401, and there are other credentials by now.
+    """
 
     status: int
     content_type: str
     body: bytes
     truncated: bool = False
     early: bool = False
+    retry_after: str = ""
+    redirect: str = ""
+    again: bool = False
 
 
-class Upload:
-    """One instance on its way into one request: it notes when the sender has given all of it, and that the request was finished."""
+class Refusal(Exception):
+    """The store answered a search or retrieval with an error; `answer` is what it said."""
 
-    def __init__(self, pieces: AsyncIterator[bytes], length: int | None) -> None:
-        self._pieces = pieces
-        self._envelope = envelope = Envelope()
-        self.content_type = envelope.content_type
-        self.length = None if length is None else len(envelope.head) + length + len(envelope.tail)
-        self.finished = False
-        self.interruption: BaseException | None = None
-
-    async def body(self) -> AsyncIterator[bytes]:
-        """The request's body. An interruption of the instance breaks the request off: neither tail nor last chunk are ever sent."""
-        yield self._envelope.head
-        try:
-            async for piece in self._pieces:
-                yield piece
-        except Exception as error:
-            self.interruption = error
-            raise
-        self.finished = True
-        yield self._envelope.tail
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
 
 
-class Question(Upload):
-    """A small body that stores nothing, as it is."""
+@dataclass(frozen=True, slots=True)
+class InstancePath:
+    """The three UIDs of an instance's resource (PS3.18 table 10.4.1-1)."""
 
-    def __init__(self, content_type: str, content: bytes) -> None:
-        self._content = content
-        self.content_type = content_type
-        self.length = len(content)
-        self.finished = False
-        self.interruption = None
+    study: str
+    series: str
+    instance: str
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """The content."""
-        yield self._content
-        self.finished = True
-
-
-class _Resolver(AbstractResolver):
-    """getaddrinfo in a thread; remembers addresses, so that a failure can name the one that was tried."""
-
-    def __init__(self) -> None:
-        self._resolver = ThreadedResolver()
-        self.addresses: dict[str, str] = {}
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        if found:
-            self.addresses[host] = found[0]["host"]
-        return found
-
-    async def close(self) -> None:
-        await self._resolver.close()
+    def __str__(self) -> str:
+        """Below the base URL."""
+        return "/studies/{}/series/{}/instances/{}".format(*(quote(uid, safe="") for uid in (self.study, self.series, self.instance)))
 
 
 class DicomwebClient:
     """Requests to one DICOMweb service. Made and closed on the event loop that uses it."""
 
-    def __init__(self, base_url: str, *, headers: Headers, tls: Tls, observer: RequestObserver, connections: int, user_agent: str) -> None:
-        self._base = URL(base_url.rstrip("/"), encoded=True)
-        self._root = self._base.raw_path.rstrip("/")
-        self._headers = headers
-        self._tls = tls
-        self._observer = observer
-        self._resolver = _Resolver()
-        self._kept = self._session(connections, user_agent, keep=True)
-        self._fresh = self._session(connections, user_agent, keep=False)
-
-    def _session(self, connections: int, user_agent: str, *, keep: bool) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, resolver=self._resolver, ttl_dns_cache=10, force_close=not keep),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-            headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            requote_redirect_url=False,
-            trace_configs=[trace],
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Headers,
+        tls: Tls,
+        observer: RequestObserver,
+        connections: int,
+        user_agent: str,
+        refused: Refused | None = None,
+        proxies: Proxies = NO_PROXIES,
+    ) -> None:
+        self._transport = Transport(
+            base_url,
+            headers=headers,
+            refused=refused,
+            tls=tls,
+            observer=observer,
+            connections=connections,
+            user_agent=user_agent,
+            proxies=proxies,
         )
+        self._root = self._transport.base.raw_path.rstrip("/")
 
     async def __aenter__(self) -> Self:
         return self
@@ -136,106 +103,151 @@ class DicomwebClient:
 
     async def close(self) -> None:
         """Closes every connection; a request under way ends unfinished."""
-        await self._kept.close()
-        await self._fresh.close()
-        await self._resolver.close()
+        await self._transport.close()
 
     @property
     def endpoint(self) -> Endpoint:
         """Host and port of the store, and its address as last resolved."""
-        host = self._base.host or ""
-        return Endpoint(host, self._base.port or 0, self._resolver.addresses.get(host, ""))
+        return self._transport.endpoint
 
-    async def store(self, upload: Upload, *, fresh: bool = False) -> Answer:
-        """POST {base}/studies with one instance. Raises StoreUnreachable, or whatever interrupted the instance.
+    # -- STOW-RS -----------------------------------------------------------------------------------
+
+    async def store(self, upload: Upload, *, fresh: bool = False, at: str = "") -> Answer:
+        """POST {base}/studies with instances. Raises StoreUnreachable, or whatever interrupted an instance.
 
         With `fresh` it goes over a connection of its own: an upload that cannot be sent again must not meet one that the server is closing.
+        `at` is where an earlier answer has redirected to.
         """
-        headers = {"Content-Type": upload.content_type, "Accept": "application/dicom+json"}
+        headers = {"Content-Type": upload.content_type, "Accept": _JSON}
         if upload.length is not None:
             headers["Content-Length"] = str(upload.length)
         try:
-            return await self._request("POST", f"{self._root}/studies", headers, upload, self._fresh if fresh else self._kept)
+            async with self._transport.request("POST", at or f"{self._root}/studies", headers, upload, fresh=fresh) as response:
+                return await _answer(response)
         except StoreUnreachable:
             if upload.interruption is not None:
                 raise upload.interruption from None
             raise
 
+    async def ask(self, path: str, question: Question) -> Answer:
+        """POST to any path of the store's origin: to learn what the store would allow. Raises StoreUnreachable."""
+        headers = {"Content-Type": question.content_type, "Content-Length": str(question.length), "Accept": "application/json"}
+        async with self._transport.request("POST", path, headers, question) as response:
+            return await _answer(response)
+
+    # -- QIDO-RS -----------------------------------------------------------------------------------
+
     async def search(self) -> Answer:
         """GET {base}/studies?limit=1: the cheapest question that shows that the store is there and lets us in."""
-        return await self._request("GET", f"{self._root}/studies?limit=1", {"Accept": "application/dicom+json"}, None, self._kept)
+        async with self._get("/studies?limit=1", _JSON) as response:
+            return await _answer(response)
 
-    async def ask(self, path: str, question: Question) -> Answer:
-        """POST to any path of the store's origin: to learn what the store would allow."""
-        headers = {"Content-Type": question.content_type, "Content-Length": str(question.length), "Accept": "application/json"}
-        return await self._request("POST", path, headers, question, self._kept)
+    async def find(self, resource: str, parameters: Sequence[tuple[str, str]], *, page: int = 500) -> AsyncIterator[dict[str, Any]]:
+        """The matches of a search, for example of `/instances`, in the store's order, page by page: no more than one is in memory.
 
-    async def _request(
-        self, method: str, path: str, headers: Mapping[str, str], upload: Upload | None, session: aiohttp.ClientSession
-    ) -> Answer:
-        started, code = time.monotonic(), "Cancelled"
+        Goes on past the store's own limit with `offset`, until a page is empty or the store, not knowing `offset`, begins again. Raises
+        StoreUnreachable, Refusal, BrokenAnswer.
+        """
+        offset = 0
+        before: object = None
+        while True:
+            query = urlencode([*parameters, ("limit", str(page)), ("offset", str(offset))], quote_via=quote)
+            matches = await self._page(f"{resource}?{query}")
+            if not matches or matches[0] == before:
+                return
+            before = matches[0]
+            for match in matches:
+                yield match
+            offset += len(matches)
+
+    async def _page(self, path: str) -> list[dict[str, Any]]:
+        async with self._get(path, _JSON) as response:
+            if response.status == 204:
+                return []
+            if response.status != 200:
+                raise Refusal(await _answer(response))
+            body, truncated = await response.bounded(MAXIMUM_PAGE)
+        if truncated:
+            raise BrokenAnswer("a search result that breaks off or is too long")
         try:
-            answer = await self._exchange(method, path, {**headers, **await self._headers()}, upload, session)
-            code = str(answer.status)
-            return answer
-        except StoreUnreachable as error:
-            code = str(error.obstacle) if upload is None or upload.interruption is None else "Interrupted"
-            raise
-        except Exception:
-            code = "NotSent"  # no credentials
-            raise
-        finally:
-            self._observer.request_ended(method, code, time.monotonic() - started)
+            found = json.loads(body) if body.strip() else []
+        except (ValueError, RecursionError) as error:
+            raise BrokenAnswer("a search result that is no JSON") from error
+        if not isinstance(found, list) or not all(isinstance(match, dict) for match in found):
+            raise BrokenAnswer("a search result that is no list of data sets")
+        return found
 
-    async def _exchange(
-        self, method: str, path: str, headers: Mapping[str, str], upload: Upload | None, session: aiohttp.ClientSession
-    ) -> Answer:
-        url = URL(str(self._base.origin()) + path, encoded=True)
-        tls = self._tls()
-        connection = _Connection()
-        try:
-            async with session.request(
-                method,
-                url,
-                headers=headers,
-                data=upload.body() if upload else None,
-                allow_redirects=False,
-                ssl=True if tls is None else tls,
-                trace_request_ctx=connection,
-            ) as response:
-                # An answer that comes before the whole instance went out may judge it, but cannot have stored it.
-                early = upload is not None and not upload.finished
-                try:
-                    body, truncated = await _bounded(response)
-                except BaseException:
-                    response.close()  # a mere release would let the upload go on
-                    raise
-                if early or truncated:
-                    response.close()
-                return Answer(response.status, response.headers.get("Content-Type", ""), body, truncated, early)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise translate(error, self.endpoint, kept=connection.kept) from error
+    # -- WADO-RS and deletion ----------------------------------------------------------------------
 
+    @contextlib.asynccontextmanager
+    async def retrieve(self, path: InstancePath) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The one instance's Part 10 stream, as stored (PS3.18 8.7.3.5.2: any transfer syntax).
 
-@dataclass(slots=True)
-class _Connection:
-    """Whether a request went over a connection that had served another one."""
+        The stream ends only when the instance has come whole. Raises StoreUnreachable, Refusal, BrokenAnswer.
+        """
+        async with self._get(str(path), _INSTANCES) as response:
+            if response.status != 200:
+                raise Refusal(await _answer(response))
+            async with contextlib.aclosing(_instance(response)) as pieces:
+                yield pieces
 
-    kept: bool = False
+    async def delete(self, path: InstancePath) -> Answer:
+        """DELETE of one instance, as the Healthcare API, Orthanc and Azure know it. Raises StoreUnreachable."""
+        async with self._asked("DELETE", self._root + str(path), {"Accept": "application/json"}) as response:
+            return await _answer(response)
+
+    def _get(self, path: str, accept: str) -> AbstractAsyncContextManager[Response]:
+        return self._asked("GET", self._root + path, {"Accept": accept})
+
+    @contextlib.asynccontextmanager
+    async def _asked(self, method: str, target: str, headers: Mapping[str, str]) -> AsyncIterator[Response]:
+        """A request without a body: it follows redirects within the origin, and is made once more with other credentials."""
+        renewed = False
+        for last in (False,) * _MAXIMUM_REDIRECTS + (True,):
+            async with self._transport.request(method, target, headers) as response:
+                again = response.again and not renewed
+                if last or not (response.redirect or again):
+                    yield response
+                    return
+                renewed |= again
+                target = response.redirect or target
 
 
-async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceConnectionReuseconnParams) -> None:
-    context.trace_request_ctx.kept = True
+async def _answer(response: Response) -> Answer:
+    body, truncated = await response.bounded(MAXIMUM_ANSWER)
+    if truncated:
+        response.close()
+    return Answer(
+        response.status,
+        response.content_type,
+        body,
+        truncated=truncated,
+        early=response.early,
+        retry_after=response.retry_after,
+        redirect=response.redirect,
+        again=response.again,
+    )
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """The body up to the cap, and whether there was more. What was read of a body that breaks off is enough: its status has come."""
-    read = bytearray()
+async def _instance(response: Response) -> AsyncGenerator[bytes, None]:
+    """The instance in an answer: of one part of multipart/related, or of application/dicom bare."""
     try:
-        async for piece in response.content.iter_chunked(1 << 16):
-            read += piece
-            if len(read) > MAXIMUM_ANSWER:
-                return bytes(read[:MAXIMUM_ANSWER]), True
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return bytes(read), True
-    return bytes(read), False
+        reader = PartsReader(response.content_type) if response.content_type.lower().startswith("multipart/") else None
+        parts = 0 if reader else 1
+        async with contextlib.aclosing(response.chunks()) as chunks:
+            async for chunk in chunks:
+                for found in reader.feed(chunk) if reader else (chunk,):
+                    if isinstance(found, PartBegins):
+                        parts += 1
+                    elif parts == 1:
+                        yield found
+                    if parts > 1:
+                        raise BrokenAnswer("more than the one instance")
+        if reader:
+            reader.finish()
+        if not parts:
+            raise BrokenAnswer("no instance")
+    except NotMultipart as error:
+        raise BrokenAnswer(str(error)) from error
+    except (aiohttp.ClientError, TimeoutError, BadEncoding) as error:
+        raise BrokenAnswer("an instance that breaks off") from error

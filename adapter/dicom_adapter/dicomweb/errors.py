@@ -1,9 +1,10 @@
 """What can go wrong on the way to the store.
 
-    StoreUnreachable          no answer: DNS, TCP, TLS, or the connection was lost
+    StoreUnreachable          no answer: DNS, TCP, TLS, a proxy, or the connection was lost
       StaleConnection         lost on a connection that had been kept from an earlier request
+    BrokenAnswer              an answer to a search or retrieval that is not what was asked for
 
-Its text is what the sender and the condition show; it names addresses, never what the other side sent.
+Their texts are what the sender and the condition show; they name addresses, never what the other side sent.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -26,6 +28,7 @@ class Obstacle(StrEnum):
     TLS = "TLS"
     LOST = "Lost"
     NETWORK = "Network"
+    PROXY = "Proxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,16 @@ class StoreUnreachable(Exception):
             Obstacle.TLS: f"Unreachable, TLS: {detail}",
             Obstacle.LOST: f"Unreachable, {endpoint} closed the connection",
             Obstacle.NETWORK: f"Unreachable, {endpoint}: {detail}",
+            Obstacle.PROXY: f"Unreachable, {detail}",
         }[self.obstacle]
 
 
 class StaleConnection(StoreUnreachable):
     """A kept connection was lost before any answer: perhaps the server was just closing it for idling (RFC 9112 9.6)."""
+
+
+class BrokenAnswer(Exception):
+    """The store answered a search or retrieval with something else than its result; the text says with what, in a few words."""
 
 
 UNKNOWN_CA = "certificate of an unknown CA"
@@ -82,8 +90,12 @@ _VERIFY_CODES = {  # X509_V_ERR_* of OpenSSL's x509_vfy.h
 }
 
 
-def translate(error: BaseException, endpoint: Endpoint, *, kept: bool = False) -> StoreUnreachable:
-    """What a failed request of aiohttp means; `kept`: its connection had served another request before."""
+def translate(error: BaseException, endpoint: Endpoint, *, kept: bool = False, proxy: str = "") -> StoreUnreachable:
+    """What a failed request of aiohttp means; `kept`: its connection had served another request before; `proxy`: the one it had to take."""
+    if proxy and isinstance(error, aiohttp.ClientHttpProxyError):
+        return StoreUnreachable(Obstacle.PROXY, endpoint, f"the proxy {_authority(proxy)} answers {error.status}")
+    if proxy and isinstance(error, aiohttp.ClientProxyConnectionError):
+        return StoreUnreachable(Obstacle.PROXY, endpoint, f"the proxy {_authority(proxy)} cannot be reached")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return StoreUnreachable(Obstacle.TLS, endpoint, _certificate(error.certificate_error))
     if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientSSLError | ssl.SSLError):
@@ -95,6 +107,12 @@ def translate(error: BaseException, endpoint: Endpoint, *, kept: bool = False) -
     if isinstance(error, asyncio.TimeoutError):  # aiohttp's ConnectionTimeoutError among them
         return StoreUnreachable(Obstacle.SILENT, endpoint)
     return (StaleConnection if kept else StoreUnreachable)(Obstacle.LOST, endpoint)
+
+
+def _authority(url: str) -> str:
+    """Host and port of a URL, without a user's name and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
 def _certificate(error: BaseException) -> str:

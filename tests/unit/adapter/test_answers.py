@@ -31,6 +31,7 @@ def attribute(tag: str, vr: str, inner: str) -> str:
 UID_XML = attribute("00081155", "UI", f'<Value number="1">{UID}</Value>')
 REASON_XML = attribute("00081197", "US", "<Value>272</Value>")
 FAILED_XML = attribute("00081198", "SQ", f'<Item number="1">{UID_XML}{REASON_XML}</Item>')
+DETAIL_XML = attribute("00091097", "LO", '<Value number="1">exists</Value>')
 STORED_XML = attribute("00081199", "SQ", f"<Item>{UID_XML}</Item>")
 
 
@@ -41,6 +42,8 @@ STORED_XML = attribute("00081199", "SQ", f"<Item>{UID_XML}</Item>")
         (stored_json(UID, warning=0xB007), StoreResponse({UID: 0xB007}, {})),
         (failed_json(UID, 0x0110), StoreResponse({}, {UID: 0x0110})),
         (failed_json(UID, None), StoreResponse({}, {UID: None})),
+        (failed_json(UID, 272, "no"), StoreResponse({}, {UID: 272}, {UID: "no"})),
+        (failed_json(UID, 272, "n\n\x1bo"), StoreResponse({}, {UID: 272}, {UID: "n o"})),
         (f"[{stored_json(UID)}]", StoreResponse({UID: None}, {})),
         ("\ufeff" + stored_json(UID), StoreResponse({UID: None}, {})),
         ("{}", StoreResponse({}, {})),
@@ -53,6 +56,7 @@ STORED_XML = attribute("00081199", "SQ", f"<Item>{UID_XML}</Item>")
         ('{"00081198": {"Value": [{"00081197": {"Value": [70000]}}]}}', StoreResponse({}, {"": None})),
         ('{"0008119A": {"Value": [{"00081197": {"Value": [272]}}]}}', StoreResponse({}, {"": 272})),
         (xml(FAILED_XML), StoreResponse({}, {UID: 272})),
+        (xml(FAILED_XML.replace("</Item>", DETAIL_XML + "</Item>")), StoreResponse({}, {UID: 272}, {UID: "exists"})),
         (xml(STORED_XML), StoreResponse({UID: None}, {})),
         (xml(FAILED_XML, "NativeDicomModel"), StoreResponse({}, {UID: 272})),
         ("", None),

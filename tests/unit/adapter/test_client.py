@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import ipaddress
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,8 +21,9 @@ from cryptography.x509.oid import NameOID
 
 from dicom_adapter.auth.mounted import Mounted, MountedFile
 from dicom_adapter.auth.tls import StoreTls
-from dicom_adapter.dicomweb.client import MAXIMUM_ANSWER, Answer, DicomwebClient, Upload
+from dicom_adapter.dicomweb.client import MAXIMUM_ANSWER, Answer, DicomwebClient
 from dicom_adapter.dicomweb.errors import Endpoint, Obstacle, StoreUnreachable, translate
+from dicom_adapter.dicomweb.upload import Part, Upload
 from tests.support.store import FaultStore, Reply
 
 Answering = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
@@ -139,11 +141,22 @@ async def test_an_answer_is_read_up_to_a_bound() -> None:
         assert not (await adapter.search()).truncated
 
 
-async def test_a_compressed_answer_is_not_expanded() -> None:
+async def test_a_compressed_answer_is_expanded_up_to_the_same_bound() -> None:
     async with FaultStore() as store, client(store.url) as adapter:
-        bomb = gzip.compress(bytes(50 << 20))
-        store.search_reply = Reply(body=bomb, headers={"Content-Encoding": "gzip"})
-        assert (await adapter.search()).body == bomb
+        store.search_reply = Reply(body=gzip.compress(b"[]"), headers={"Content-Encoding": "gzip"})
+        assert (await adapter.search()).body == b"[]"
+        assert store.requests[0][2]["Accept-Encoding"] == "gzip"
+        store.search_reply = Reply(body=gzip.compress(bytes(50 << 20)), headers={"Content-Encoding": "gzip"})
+        tracemalloc.start()
+        found = await adapter.search()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (len(found.body), found.truncated) == (MAXIMUM_ANSWER, True)
+        assert peak < 4 * MAXIMUM_ANSWER
+        for encoding, body in (("gzip", b"no gzip"), ("br", b"[]"), ("gzip, gzip", b"[]")):
+            store.search_reply = Reply(body=body, headers={"Content-Encoding": encoding})
+            found = await adapter.search()
+            assert (found.status, found.body, found.truncated) == (200, b"", True)
 
 
 async def test_an_answer_that_breaks_off_keeps_its_status() -> None:
@@ -181,7 +194,7 @@ async def test_an_interruption_of_the_instance_is_raised_as_it_is() -> None:
     requests = Requests()
     async with FaultStore() as store, client(store.url, requests=requests) as adapter:
         with pytest.raises(Interrupted):
-            await adapter.store(Upload(pieces(), None), fresh=True)
+            await adapter.store(Upload(Part(pieces(), None)), fresh=True)
         await store.until(lambda: bool(store.posts))
         assert not store.posts[0].complete
     assert requests.ended == [("POST", "Interrupted")]

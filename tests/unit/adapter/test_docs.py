@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from dicom_adapter.config import Config, Delivery, DicomStore, Limits
-from dicom_adapter.delivery.verdict import HTTP_TABLE, Verdict, judge, no_credentials, too_late, unreachable
+from dicom_adapter.delivery.verdict import TABLE, Heard, decide, row_of
 from dicom_adapter.dicomweb.client import Answer
 from dicom_adapter.dicomweb.errors import Endpoint, Obstacle, StoreUnreachable
 from dicom_adapter.metrics import Metrics
@@ -21,54 +20,54 @@ PAGE = (Path(__file__).parents[3] / "docs" / "adapter.md").read_text()
 UID = "1.2.3"
 
 
-def answered(status: int, body: str = "", content_type: str = "application/json", *, early: bool = False) -> Verdict:
-    return judge(Answer(status, content_type, body.encode(), early=early), UID)
+def heard(status: int, body: str = "", content_type: str = "application/json", *, early: bool = False) -> Heard:
+    return Heard(Answer(status, content_type, body.encode(), early=early), UID)
 
 
-def cell(verdict: Verdict) -> str:
-    return f"| `0x{verdict.status:04X}` | " + (f"`{verdict.comment}` |" if verdict.comment else "|")
+REFUSED = StoreUnreachable(Obstacle.REFUSED, Endpoint("x", 443, "10.4.0.9"))
+EXAMPLES = [  # what shows each row of the table that has no HTTP statuses, in its order
+    Heard(failure=REFUSED),
+    Heard(over=float(Delivery().timeout_seconds)),
+    Heard(own="Secret 'gcs-key' is not usable"),
+    heard(200, early=True),
+    heard(409, stored_json(UID)),
+    heard(200, stored_json(UID, warning=0xB000)),
+    heard(409, google_error(409, "ALREADY_EXISTS", "instance exists")),
+    heard(200, failed_json(UID, 0xA900)),
+    heard(409, failed_json(UID, 0x0110)),
+    heard(200, "<html>", "text/html"),
+    heard(200),
+    heard(202),
+    heard(700),
+]
 
 
-OUTCOMES = {
-    "names the image as stored, or answers 200, 201, 203 or 204 without a body": [
-        answered(409, stored_json(UID)),
-        *(answered(status) for status in (200, 201, 203, 204)),
-    ],
-    "names it as stored with Warning Reason B000, B006 or B007": [answered(200, stored_json(UID, warning=0xB000))],
-    "names it as failed, Failure Reason A7xx, A9xx, Cxxx, 0122 or 0124": [answered(200, failed_json(UID, 0xA900))],
-    "names it as failed for another reason, or for none": [answered(409, failed_json(UID, 0x0110))],
-    "says that it has the image with other content": [answered(409, google_error(409, "ALREADY_EXISTS", "instance exists"))],
-    "answers 202 and does not name the image": [answered(202), answered(202, stored_json("9.9"))],
-    "answers a large image with success before it had all of it": [answered(200, early=True)],
-    "answers 200 with a web page: a sign-in page, a wrong base URL": [answered(200, "<html>", "text/html")],
-    "cannot be reached": [unreachable(StoreUnreachable(Obstacle.REFUSED, Endpoint("x", 443, "10.4.0.9")), sent=False)],
-    "gives no answer in `delivery.timeoutSeconds` after the last fragment": [too_late(Delivery().timeout_seconds, sent=True)],
-    "could not be asked: no credentials": [no_credentials("Secret 'gcs-key' is not usable")],
-}
+def test_the_table_of_outcomes() -> None:
+    rows = [row for row in TABLE if not row.codes]
+    expected = []
+    for row, example in zip(rows, EXAMPLES, strict=True):
+        assert row_of(example) is row
+        verdict = decide(example)
+        expected.append(f"| {row.what} | `0x{verdict.status:04X}` |" + (f" `{verdict.comment}` |" if verdict.comment else " |"))
+    assert "\n| --- | --- | --- |\n" + "\n".join(expected) + "\n\n" in PAGE
 
 
-@pytest.mark.parametrize("what", OUTCOMES)
-def test_the_table_of_outcomes(what: str) -> None:
-    for verdict in OUTCOMES[what]:
-        assert f"| {what} {cell(verdict)}\n" in PAGE
-
-
-def test_the_table_of_outcomes_has_no_other_row() -> None:
-    rows = re.findall(r"^\| (.+?) \| `0x[0-9A-F]{4}` \| (?:`|\|)", PAGE, re.MULTILINE)
-    assert rows == list(OUTCOMES)
-
-
-def _codes(statuses: frozenset[int]) -> str:
-    if len(statuses) == 500:
+def _codes(codes: frozenset[int]) -> str:
+    if len(codes) == 500:
         return "any other"
-    return ", ".join([str(status) for status in sorted(statuses) if status < 500] + ["5xx"] * (599 in statuses))
+    return ", ".join([str(code) for code in sorted(codes) if code < 500] + ["5xx"] * (599 in codes))
 
 
 def test_the_table_of_http_statuses() -> None:
-    rows = [f"| {_codes(row.statuses)} | `0x{row.status:04X}` | {row.meaning} |" for row in HTTP_TABLE]
+    rows = [f"| {_codes(row.codes)} | `0x{row.status:04X}` | {row.what} |" for row in TABLE if row.codes]
     assert "\n| --- | --- | --- |\n" + "\n".join(rows) + "\n\n" in PAGE
-    example = answered(403, google_error(403, "PERMISSION_DENIED", "Permission denied on the store"))
+    example = decide(heard(403, google_error(403, "PERMISSION_DENIED", "Permission denied on the store")))
     assert f"`{example.comment}`" in PAGE
+
+
+def test_what_is_tried_again() -> None:
+    retry = Delivery().retry
+    assert f"after {', '.join(map(str, retry.status_codes[:-1]))} and {retry.status_codes[-1]}" in " ".join(PAGE.split())
 
 
 def test_limits_and_defaults() -> None:
@@ -81,6 +80,10 @@ def test_limits_and_defaults() -> None:
         "limits.dimseTimeoutSeconds": limits.dimse_timeout_seconds,
         "limits.idleTimeoutSeconds": limits.idle_timeout_seconds,
         "delivery.timeoutSeconds": config.delivery.timeout_seconds,
+        "delivery.maxConcurrentUploads": config.delivery.max_concurrent_uploads,
+        "delivery.retry.maxAttempts": config.delivery.retry.max_attempts,
+        "delivery.retry.initialDelayMilliseconds": config.delivery.retry.initial_delay_milliseconds,
+        "delivery.retry.maxDelayMilliseconds": config.delivery.retry.max_delay_milliseconds,
         "drainSeconds": config.drain_seconds,
         "terminationGracePeriodSeconds": config.termination_grace_period_seconds,
     }

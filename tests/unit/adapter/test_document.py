@@ -18,6 +18,8 @@ from dicom_adapter.config import (
     Limits,
     LogLevel,
     ObjectKey,
+    OnConflict,
+    Retry,
 )
 from dicom_adapter.document import is_google_host, load
 
@@ -55,7 +57,13 @@ spec:
     googleKeySecret: {{name: gcs-key}}
     scopes: [https://www.googleapis.com/auth/cloud-platform]
     caBundle: {{configMap: hospital-ca}}
-  delivery: {{timeoutSeconds: 30}}
+    proxy: http://proxy.example:3128/
+  delivery:
+    timeoutSeconds: 30
+    onConflict: Overwrite
+    maxConcurrentUploads: 6
+    maxRequestsPerMinute: 600
+    retry: {{maxAttempts: 7, initialDelayMilliseconds: 100, maxDelayMilliseconds: 900, statusCodes: [503, 409, 503]}}
   limits:
     maxAssociations: 1
     maxAssociationsPerPeer: 2
@@ -80,8 +88,9 @@ status: {{}}
             ObjectKey("gcs-key", "key.json"),
             ("https://www.googleapis.com/auth/cloud-platform",),
             ObjectKey("hospital-ca", "ca.crt"),
+            proxy="http://proxy.example:3128",
         ),
-        delivery=Delivery(30),
+        delivery=Delivery(30, OnConflict.OVERWRITE, Retry(7, 100, 900, (503, 409)), 6, 600),
         limits=Limits(1, 2, 4096, 3, 4, 5),
         drain_seconds=20,
         termination_grace_period_seconds=30,
@@ -166,6 +175,46 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "port in quotes": ({"port": "104"}, "spec.port: '104' is not a whole number; write a number from 1 to 65535, without quotes"),
     "port a Boolean": ({"port": True}, "spec.port: true is not a whole number; write a number from 1 to 65535, without quotes"),
     "timeout": ({"delivery": {"timeoutSeconds": 601}}, "spec.delivery.timeoutSeconds: 601 is out of range; write a number from 1 to 600"),
+    "retries": (
+        {"delivery": {"retry": {"maxAttempts": 0}}},
+        "spec.delivery.retry.maxAttempts: 0 is out of range; write a number from 1 to 20",
+    ),
+    "retry, codes": (
+        {"delivery": {"retry": {"statusCodes": [503, 99]}}},
+        "spec.delivery.retry.statusCodes[1]: 99 is out of range; write a number from 400 to 599",
+    ),
+    "retry, codes no list": (
+        {"delivery": {"retry": {"statusCodes": 503}}},
+        "spec.delivery.retry.statusCodes: 503 is not a list; write one '- item' a line",
+    ),
+    "retry, many codes": (
+        {"delivery": {"retry": {"statusCodes": [500] * 33}}},
+        "spec.delivery.retry.statusCodes: has 33 items; write at most 32",
+    ),
+    "retry, delays": (
+        {"delivery": {"retry": {"initialDelayMilliseconds": 6000, "maxDelayMilliseconds": 5000}}},
+        "spec.delivery.retry.maxDelayMilliseconds: 5000 is less than initialDelayMilliseconds; write at least 6000",
+    ),
+    "conflict": (
+        {"delivery": {"onConflict": "Replace"}},
+        "spec.delivery.onConflict: 'Replace' is not known; write one of Fail, Keep, Overwrite",
+    ),
+    "no requests": (
+        {"delivery": {"maxRequestsPerMinute": 0}},
+        "spec.delivery.maxRequestsPerMinute: 0 is out of range; write a number from 1 to 1000000",
+    ),
+    "proxy with a password": (
+        {"credentials": {"proxy": "http://me:secret@proxy:3128"}},
+        "spec.credentials.proxy: holds a user or password; write the URL without it",
+    ),
+    "proxy that is none": (
+        {"credentials": {"proxy": "socks5://proxy:1080"}},
+        "spec.credentials.proxy: 'socks5://proxy:1080' is no HTTP proxy; write http://HOST:PORT",
+    ),
+    "proxy with a wrong port": (
+        {"credentials": {"proxy": "http://proxy:x"}},
+        "spec.credentials.proxy: 'http://proxy:x' is no HTTP proxy; write http://HOST:PORT",
+    ),
     "limits": ({"limits": {"maxPDUBytes": 4095}}, "spec.limits.maxPDUBytes: 4095 is out of range; write a number from 4096 to 1048576"),
     "limits, unknown": (
         {"limits": {"maxPduBytes": 4096}},

@@ -309,7 +309,14 @@ PATH = "projects/p/locations/europe-west4/datasets/d/dicomStores/s"
                 "renew them, no restart is needed",
             ),
         ),
-        (over_quota, ("list", "Throttled", "the store asks to slow down (429 RESOURCE_EXHAUSTED): raise its quota")),
+        (
+            over_quota,
+            (
+                "list",
+                "Throttled",
+                "the store asks to slow down (429 RESOURCE_EXHAUSTED): raise its quota or set spec.delivery.maxRequestsPerMinute",
+            ),
+        ),
     ],
 )
 async def test_what_googles_store_may_have_against_us(

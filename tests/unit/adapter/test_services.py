@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from dicom_adapter.auth.mounted import Missing, Mounted
 from dicom_adapter.auth.tls import StoreTls
 from dicom_adapter.auth.tokens import CredentialsUnavailable
+from dicom_adapter.config import Delivery
+from dicom_adapter.delivery import assembly
 from dicom_adapter.delivery.pipeline import Delivered, Pipeline
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dimse import DataSetInterrupted, Peer, Status, StoreRequest
@@ -19,6 +22,17 @@ from tests.support.store import FaultStore
 
 class Nobody:
     def request_ended(self, method: str, code: str, seconds: float) -> None: ...
+
+
+class Silent:
+    """An observer of the delivery."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+def pipeline(adapter: DicomwebClient) -> Pipeline:
+    return assembly.assemble(Delivery(timeout_seconds=5), adapter, directory=tempfile.gettempdir(), observer=Silent()).pipeline
 
 
 def request(*pieces: bytes, interrupted: bool = False) -> StoreRequest:
@@ -43,7 +57,7 @@ def client(url: str, failure: Exception | None = None) -> DicomwebClient:
 async def outcome(asked: StoreRequest, failure: Exception | None = None) -> tuple[Status, list[Delivered]]:
     reports: list[Delivered] = []
     async with FaultStore() as store, client(store.url, failure) as adapter:
-        service = StoreService(Pipeline(adapter, timeout=5.0), lambda _, delivered: reports.append(delivered))
+        service = StoreService(pipeline(adapter), lambda _, delivered: reports.append(delivered))
         status = await service(asked)
         assert len(store.posts) == (1 if status.code == 0 else 0)
     return status, reports
@@ -82,7 +96,7 @@ async def test_without_credentials_the_store_is_not_asked(failure: Exception, co
 
 async def test_an_instance_resent_by_another_ae_over_another_association_is_the_same_byte_for_byte() -> None:
     async with FaultStore() as store, client(store.url) as adapter:
-        service = StoreService(Pipeline(adapter, timeout=5.0), lambda *_: None)
+        service = StoreService(pipeline(adapter), lambda *_: None)
         first, second = request(b"da", b"ta"), request(b"data")
         second.peer, second.association_id, second.message_id = Peer("ARCHIVE", "GATE2", "10.9.9.9", 2), 2, 7
         assert [await service(first), await service(second)] == [Status(0)] * 2

@@ -115,7 +115,10 @@ def test_rows_17_to_19_no_answer(obstacle: Obstacle, detail: str, expected: str)
 
 
 def test_rows_20_and_21_throttled_and_unavailable() -> None:
-    assert told(429, "RESOURCE_EXHAUSTED", "x") == ("Throttled", "the store asks to slow down (429 RESOURCE_EXHAUSTED): raise its quota")
+    assert told(429, "RESOURCE_EXHAUSTED", "x") == (
+        "Throttled",
+        "the store asks to slow down (429 RESOURCE_EXHAUSTED): raise its quota or set spec.delivery.maxRequestsPerMinute",
+    )
     assert told(503, "UNAVAILABLE", "x") == ("Unreachable", "the store answers 503 UNAVAILABLE: senders get A700 and keep their images")
 
 

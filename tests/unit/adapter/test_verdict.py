@@ -6,12 +6,16 @@ import pytest
 
 from dicom_adapter.delivery.verdict import (
     COMMENT_LENGTH,
-    HTTP_TABLE,
+    TABLE,
+    Heard,
     Outcome,
     Verdict,
     comment,
+    duplicate,
     judge,
-    no_credentials,
+    not_asked,
+    other_instance,
+    row_of,
     too_late,
     unreachable,
 )
@@ -43,8 +47,13 @@ def test_without_a_body_the_http_status_decides(http: int, outcome: Outcome, sta
 
 
 def test_every_http_status_has_a_row() -> None:
-    assert {code for row in HTTP_TABLE for code in row.statuses} == set(range(100, 600))
+    assert {code for row in TABLE for code in row.codes} == set(range(100, 600))
     assert verdict(700).status == 0xA700
+
+
+def test_whatever_comes_of_an_attempt_one_row_applies() -> None:
+    assert row_of(Heard(Answer(700, "", b""))) is TABLE[-1]
+    assert row_of(Heard()) is TABLE[2]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,10 @@ def test_every_http_status_has_a_row() -> None:
         (409, failed_json(UID, None), REFUSED, 0xC000),
         (409, failed_json("9.9", 0x0110), REFUSED, 0xC000),
         (409, failed_json(UID, 45070), REFUSED, 0xC409),
+        (202, failed_json(UID, 45070), REFUSED, 0xC409),
         (409, google_error(409, "ALREADY_EXISTS", "exists"), REFUSED, 0xC409),
+        (409, failed_json(UID, 0x0110, "instance already exists with other content"), REFUSED, 0xC409),
+        (409, failed_json(UID, 0x0110, "the part is no DICOM file"), REFUSED, 0xC000),
         (202, stored_json("9.9"), TRANSIENT, 0xA700),
         (503, stored_json(UID), TRANSIENT, 0xA700),
     ],
@@ -103,6 +115,18 @@ def test_a_web_page_has_stored_nothing(http: int, content_type: str, body: str) 
     assert found.comment == f"Http_{http}, a web page, no DICOMweb answer; correct dicomStore"
 
 
+def test_the_stores_own_words_about_a_failure_are_the_comment_and_cut_at_a_word() -> None:
+    found = verdict(409, failed_json(UID, 0x0110, "StudyInstanceUID differs from that of the series in which the store has this instance"))
+    assert found.comment == "StudyInstanceUID differs from that of the series in which the"
+    assert found.text == ("409, Failure Reason 0110: StudyInstanceUID differs from that of the series in which the store has this instance")
+
+
+def test_of_several_instances_only_what_names_one_counts_for_it() -> None:
+    body = failed_json("9.9", 0x0110)
+    assert judge(Answer(202, "application/dicom+json", body.encode()), UID, alone=False).comment.startswith("Http_202, Accepted")
+    assert judge(Answer(202, "application/dicom+json", body.encode()), UID).status == 0xC000
+
+
 def test_an_early_success_is_none_and_an_early_refusal_counts() -> None:
     assert verdict(200, stored_json(UID), early=True).outcome is TRANSIENT
     assert verdict(413, early=True).status == 0xC000
@@ -117,11 +141,12 @@ def test_an_early_success_is_none_and_an_early_refusal_counts() -> None:
         (Obstacle.TLS, UNKNOWN_CA, "Unreachable, TLS: certificate of an unknown CA"),
         (Obstacle.LOST, "", "Unreachable, 10.4.0.9:443 closed the connection"),
         (Obstacle.NETWORK, "no route to host", "Unreachable, 10.4.0.9:443: no route to host"),
+        (Obstacle.PROXY, "the proxy proxy:3128 answers 407", "Unreachable, the proxy proxy:3128 answers 407"),
     ],
 )
 def test_no_answer(obstacle: Obstacle, detail: str, expected: str) -> None:
     found = unreachable(StoreUnreachable(obstacle, Endpoint("pacs.example", 443, "10.4.0.9"), detail), sent=True)
-    assert found == Verdict(TRANSIENT, 0xA700, expected, expected, unknown=obstacle is Obstacle.LOST)
+    assert found == Verdict(TRANSIENT, 0xA700, expected, expected, unknown=obstacle is Obstacle.LOST, obstacle=obstacle)
 
 
 def test_an_address_of_ipv6_is_in_brackets() -> None:
@@ -132,10 +157,19 @@ def test_too_late_and_no_credentials() -> None:
     assert too_late(20.0, sent=True) == Verdict(
         TRANSIENT, 0xA700, "Store took longer than 20 s", "Store took longer than 20 s", unknown=True
     )
-    assert no_credentials("Google gave no token").status == 0xA700
+    assert not_asked("Google gave no token") == Verdict(UNAVAILABLE, 0xA700, "Google gave no token", "Google gave no token")
+
+
+def test_a_proven_duplicate_and_another_instance_than_the_command_says() -> None:
+    found = duplicate("instance exists with other content", 409)
+    assert (found.status, found.comment) == (0xC409, "Http_409, ALREADY_EXISTS, instance exists with other content")
+    assert found.text == "409 ALREADY_EXISTS; spec.delivery.onConflict is Fail"
+    assert other_instance().comment == "SOP Instance UID of data set and command differ"
 
 
 def test_a_comment_is_one_legal_line_of_64_characters() -> None:
     assert comment("a\\b\r\n\tc\x00ü") == "a?b c??"
-    assert len(comment("word " * 40)) <= COMMENT_LENGTH
+    assert comment("word " * 40) == ("word " * 13).strip()
     assert comment("x" * 100) == "x" * COMMENT_LENGTH
+    assert comment("x" * 64) == "x" * 64
+    assert comment("Http_403, PERMISSION_DENIED, " + "word " * 20) == "Http_403, PERMISSION_DENIED, word word word word word word word"

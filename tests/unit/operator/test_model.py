@@ -71,6 +71,16 @@ REFUSED = [
         "spec.service.sourceRanges[1]",
         "'10.0.0.0/33' is no network in CIDR notation; write for example '10.20.0.0/16', a single address as '10.20.3.4/32'",
     ),
+    (
+        {"credentials": {"proxy": "http://user:secret@proxy.example:3128"}},
+        "spec.credentials.proxy",
+        "must be the URL of an HTTP proxy, without user, password and path; write for example 'http://proxy.example:3128'",
+    ),
+    (
+        {"delivery": {"retry": {"initialDelayMilliseconds": 6000, "maxDelayMilliseconds": 5000}}},
+        "spec.delivery.retry.maxDelayMilliseconds",
+        "must be a whole number between 6000 and 300000, not 5000",
+    ),
     ({"service": []}, "spec.service", "must be an object, not []"),
     ({"podLabels": {"a": 1}}, "spec.podLabels", "must be a map of strings, not {'a': 1}"),
     ({"tolerations": "x"}, "spec.tolerations", "must be a list, not 'x'"),
@@ -91,7 +101,17 @@ def test_the_adapter_is_told_every_default():
         "acceptedAETitles": [],
         "dicomStore": STORE,
         "credentials": {"allowInsecure": False, "none": {}},
-        "delivery": {"timeoutSeconds": 20},
+        "delivery": {
+            "timeoutSeconds": 20,
+            "onConflict": "Fail",
+            "maxConcurrentUploads": 32,
+            "retry": {
+                "maxAttempts": 4,
+                "initialDelayMilliseconds": 200,
+                "maxDelayMilliseconds": 5000,
+                "statusCodes": [408, 429, 500, 502, 503, 504],
+            },
+        },
         "limits": {
             "maxAssociations": 100,
             "maxAssociationsPerPeer": 32,

@@ -1,0 +1,59 @@
+"""Instances on their way into one STOW request (PS3.18 10.5.1): one part of multipart/related each, whole or still arriving."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from dicom_adapter.dicomweb.multipart import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One Part 10 stream, and its length when it is known."""
+
+    pieces: AsyncIterator[bytes]
+    length: int | None
+
+
+class Upload:
+    """The body of one request: it notes when the last piece of the last instance has been given, and what interrupted it."""
+
+    def __init__(self, *parts: Part) -> None:
+        self._parts = parts
+        self._envelope = envelope = Envelope()
+        self.content_type = envelope.content_type
+        lengths = [part.length for part in parts]
+        known = [length for length in lengths if length is not None]
+        self.length = envelope.length(known) if len(known) == len(lengths) else None
+        self.finished = False
+        self.interruption: BaseException | None = None
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The request's body. An interruption of an instance breaks the request off: neither tail nor last chunk are ever sent."""
+        try:
+            for number, part in enumerate(self._parts):
+                yield self._envelope.head if number == 0 else self._envelope.between
+                async for piece in part.pieces:
+                    yield piece
+        except Exception as error:
+            self.interruption = error
+            raise
+        self.finished = True
+        yield self._envelope.tail
+
+
+class Question(Upload):
+    """A small body that stores nothing, as it is."""
+
+    def __init__(self, content_type: str, content: bytes) -> None:
+        self._content = content
+        self.content_type = content_type
+        self.length = len(content)
+        self.finished = False
+        self.interruption = None
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The content."""
+        yield self._content
+        self.finished = True
