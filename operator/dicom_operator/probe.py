@@ -13,12 +13,12 @@ from typing import Any
 import aiohttp
 
 from dicom_operator import api
-from dicom_operator.api import Json, Key
+from dicom_operator.api import Json, Key, Reason
 from dicom_operator.observe import PodReport, ended, owner_key
 
 TICK_SECONDS = 1.0
 YOUNG_SECONDS = 3.0
-"""How soon a pod that has not answered yet is asked again."""
+"""How soon a pod is asked again that has not answered yet, or does not know its store yet."""
 TIMEOUT = aiohttp.ClientTimeout(total=5, sock_connect=3)
 LONGEST_ANSWER = 64 * 1024
 LONGEST_MESSAGE = 1024
@@ -107,7 +107,8 @@ class Prober:
             self.reports.pop(uid, None)
         else:
             self.reports[uid] = report
-        self._due[uid] = self._clock() + (YOUNG_SECONDS if report is None and before is None else self._seconds)
+        young = before is None if report is None else report.store_reason == Reason.NOT_PROBED
+        self._due[uid] = self._clock() + (YOUNG_SECONDS if young else self._seconds)
         if report != before and (key := owner_key(pod)):
             self._enqueue(key)
 

@@ -30,9 +30,10 @@ class Adapter:
         environment: Mapping[str, str] | None = None,
         wait: bool = True,
         command: Sequence[str] = COMMAND,
+        http: tuple[str, int] | None = None,
     ) -> None:
         self.port = free_port()
-        self.http_port = free_port()
+        self.http_host, self.http_port = http or ("127.0.0.1", free_port())
         self._spec = {"aeTitle": "GATE", "port": self.port, "dicomStore": store, "drainSeconds": 0, **(spec or {})}
         self._environment = {**os.environ, **(environment or {})}
         self._wait = wait
@@ -53,7 +54,12 @@ class Adapter:
         file.write_text(json.dumps(document))  # noqa: ASYNC240 -- a small local file
         arguments = ["import", f"--config={file}", f"--mounts_directory={self.mounts}", f"--http_port={self.http_port}"]
         self.process = await asyncio.create_subprocess_exec(
-            *self._command, *arguments, "--http_host=127.0.0.1", stderr=asyncio.subprocess.PIPE, env=self._environment, limit=1 << 20
+            *self._command,
+            *arguments,
+            f"--http_host={self.http_host}",
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment,
+            limit=1 << 20,
         )
         self._reader = asyncio.create_task(self._read())
         if self._wait:
@@ -84,7 +90,10 @@ class Adapter:
 
     async def get(self, path: str, *, method: str = "GET") -> tuple[int, str]:
         """A request to the HTTP port."""
-        async with aiohttp.ClientSession() as session, session.request(method, f"http://127.0.0.1:{self.http_port}{path}") as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"http://{self.http_host}:{self.http_port}{path}") as response,
+        ):
             return response.status, await response.text()
 
     async def status(self) -> dict[str, Any]:
@@ -130,6 +139,14 @@ class Adapter:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"no line {message!r} in:\n" + "\n".join(str(line) for line in self.lines)) from None
+
+    async def poll_lines(self, matches: Callable[[str], bool], seconds: float = 20.0) -> None:
+        """Waits for a log line whose message matches."""
+
+        async def found() -> bool:
+            return any(matches(line["message"]) for line in self.lines)
+
+        await self.poll(found, seconds)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal."""

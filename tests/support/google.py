@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,6 +32,20 @@ CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 NODE_ACCOUNT = "adapter@p.iam.gserviceaccount.com"
 KEY_ACCOUNT = "dicom@p.iam.gserviceaccount.com"
 _FLAVOR = {"Metadata-Flavor": "Google"}
+COMMAND = (
+    sys.executable,
+    "-c",
+    """
+import os, sys
+from dicom_adapter.cli import main
+if iam_url := os.environ.get("TEST_IAM_URL"):
+    from google.auth import iam
+    iam._IAM_ENDPOINT = iam._IAM_ENDPOINT.replace("https://iamcredentials.googleapis.com", iam_url)
+sys.exit(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, google_hosts=["127.0.0.1"]))
+""",
+)
+"""The adapter with loopback as Google's host: its tokens go nowhere else."""
+
 _KEY = rsa.generate_private_key(65537, 2048)
 _PEM = _KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
 
@@ -135,8 +150,9 @@ class GoogleIdentity:
         return json.dumps(document)
 
     def metadata_environment(self) -> dict[str, str]:
-        """Makes this the metadata server of a process."""
-        return {"GCE_METADATA_HOST": f"127.0.0.1:{self.port}", "GCE_METADATA_IP": f"127.0.0.1:{self.port}"}
+        """Makes this the metadata server of a process that finds no other Google credentials."""
+        address = f"127.0.0.1:{self.port}"
+        return {"GCE_METADATA_HOST": address, "GCE_METADATA_IP": address, "CLOUDSDK_CONFIG": "/nonexistent"}
 
     # -- what a service of Google asks -------------------------------------------------------------
 

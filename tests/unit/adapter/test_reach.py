@@ -17,6 +17,7 @@ from dicom_adapter.reach import Step, Way
 from dicom_adapter.state import StoreReason, StoreState
 from tests.support.certificates import Authority
 from tests.support.faults import Reply
+from tests.support.firewall import dropped_port
 from tests.support.google import CLOUD_HEALTHCARE, KEY_ACCOUNT, GoogleIdentity
 from tests.support.healthcare import JSON, NOT_ENABLED, READ, SCOPES_INSUFFICIENT, WRITE, HealthcareApi, denied
 from tests.support.orthanc import free_port
@@ -191,6 +192,12 @@ async def test_a_store_that_gives_no_answer(tmp_path: Path) -> None:
         sentence = f"127.0.0.1:{port} gives no answer: is a firewall or NetworkPolicy in the way?"
         found = await Walker(f"http://127.0.0.1:{port}/dicom-web", tmp_path, timeout=0.2).obstacle()
         assert found == ("list", "Unreachable", sentence)
+
+
+async def test_a_firewall_that_drops(tmp_path: Path) -> None:
+    with dropped_port() as port:
+        sentence = f"127.0.0.1:{port} gives no answer: is a firewall or NetworkPolicy in the way?"
+        assert await Walker(f"http://127.0.0.1:{port}/x", tmp_path, timeout=0.2).obstacle() == ("TCP", "Unreachable", sentence)
 
 
 async def test_a_certificate_of_an_unknown_authority_is_told_with_its_name(tmp_path: Path) -> None:

@@ -186,20 +186,22 @@ async def test_pods_are_asked_in_turn_and_only_news_wakes_the_adapter():
         page.status = 503
         await tick(0)
         assert (page.asked, prober.reports, woken) == (1, {}, [])
-        page.status, page.body = 200, status("Reachable")
+        page.status, page.body = 200, status("NotProbed")
         await tick(3)  # a pod that has not answered yet is asked again soon
+        page.body = status("Reachable")
+        await tick(3)  # and so is one that has not asked its store yet
         assert prober.reports["ct-east-7c9-x"].store_reason == "Reachable"
-        assert woken == [Key("rad", "ct-east")]
+        assert woken == [Key("rad", "ct-east")] * 2
         await tick(14)
-        assert page.asked == 2
+        assert page.asked == 3
         await tick(1)
-        assert (page.asked, len(woken)) == (3, 1)  # the same answer is no news
+        assert (page.asked, len(woken)) == (4, 2)  # the same answer is no news
         page.body = status("Unauthorized")
         await tick(15)
-        assert len(woken) == 2
+        assert len(woken) == 3
         page.body = b"x" * (LONGEST_ANSWER + 1)
         await tick(15)
-        assert (prober.reports, len(woken)) == ({}, 3)
+        assert (prober.reports, len(woken)) == ({}, 4)
         pods.clear()
         await tick(1)
         assert prober._due == {}

@@ -1,0 +1,68 @@
+"""What an adapter finds at its store reaches whoever looks: the same sentence in kubectl, event, log and /status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.api.support import Api, Namespace, OperatorProcess
+from tests.support import google
+from tests.support.adapter import Adapter
+from tests.support.apiserver import ApiServer
+from tests.support.google import GoogleIdentity
+from tests.support.healthcare import HealthcareApi
+from tests.support.kubernetes import wait_until
+
+POD = "127.77.0.2"
+
+
+@pytest.fixture(scope="module")
+def patient_operator(api: Api) -> Iterator[OperatorProcess]:
+    """An operator that asks the pods at its own pace, not at the tests'."""
+    with OperatorProcess(api.server.environment, arguments=()) as process:
+        process.wait_ready()
+        yield process
+
+
+def rendered(namespace: Namespace, store: str) -> dict[str, Any]:
+    """Creates a DicomAdapter for this store, lets its pod run, and gives the configuration that the pod mounts."""
+    namespace.adapter(dicomStore=store, credentials={"googleKeySecret": {"name": "gcs-key"}})
+    namespace.address()
+    (pod,) = namespace.pods()
+    namespace.pod_ready(pod, POD)
+    return dict(json.loads(namespace.get("configmaps", "ct-east")["data"]["dicomadapter.yaml"])["spec"])
+
+
+def wide(server: ApiServer, namespace: Namespace) -> dict[str, str]:
+    """The one row of `kubectl get dicomadapters -o wide`, by column."""
+    head, row = server.kubectl("get", "dicomadapters", "--output=wide", f"--namespace={namespace.name}").stdout.splitlines()
+    starts = [at for at, letter in enumerate(head) if letter != " " and (at == 0 or head[:at].endswith("  "))]
+    return {head[start:end].strip(): row[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)}
+
+
+async def test_a_typo_in_the_store_is_in_kubectl_get_within_30_seconds(
+    patient_operator: OperatorProcess, api_server: ApiServer, namespace: Namespace
+) -> None:
+    def tell(sentence: str) -> dict[str, str]:
+        namespace.wait_condition("StoreReachable", "NotFound", seconds=30)
+        wait_until("event", lambda: [event["message"] for event in namespace.events("StoreUnavailable")] == [sentence])
+        return wide(api_server, namespace)
+
+    async with GoogleIdentity() as identity, HealthcareApi(identity, store="archive") as store:
+        spec = await asyncio.to_thread(rendered, namespace, store.url.replace("/archive/", "/archvie/"))
+        sentence = f"the store answers 404 NOT_FOUND: create {store.path.replace('archive', 'archvie')} or correct spec.dicomStore"
+        adapter = Adapter("", spec=spec, command=google.COMMAND, http=(POD, 8080))
+        (adapter.mounts / "secrets" / "gcs-key").mkdir(parents=True)
+        (adapter.mounts / "secrets" / "gcs-key" / "key.json").write_text(identity.key_file())
+        async with adapter:
+            row = await asyncio.to_thread(tell, sentence)
+            status = await adapter.status()
+            await adapter.line(sentence)
+    assert (row["READY"], row["STORE"], row["STORE MESSAGE"]) == ("True", "NotFound", sentence)
+    assert row["DICOM STORE"].endswith("/dicomStores/archvie/dicomWeb")
+    assert (status["store"]["reason"], status["store"]["message"]) == ("NotFound", sentence)
+    assert status["verdict"] == {"level": "bad", "message": sentence}
