@@ -10,7 +10,7 @@ from random import Random
 
 from pynetdicom.dsutils import decode
 
-from dicom_adapter.dimse.association import Association
+from dicom_adapter.dimse.acceptor import AcceptedAssociation
 from dicom_adapter.dimse.commands import RESPONSE_BIT, CommandField, decode_command, encode_response
 from dicom_adapter.dimse.handlers import DataSetInterrupted, Handlers, StoreRequest
 from dicom_adapter.dimse.messages import DataSetEnded, MessageAssembler, MessageBegun
@@ -176,7 +176,7 @@ async def _associate(data: bytes) -> None:
     registry = Registry(LIMITS)
     wire = Wire()
     acceptor = Acceptor(("GATE",), Handlers(store=store), LIMITS, observer, registry)
-    live = Association(acceptor, wire, "10.1.2.3", 104)
+    live = AcceptedAssociation(acceptor, wire, "10.1.2.3", 104)
     live.start()
     for part in pieces(data):
         for start in range(0, len(part), len(_BUFFER)):

@@ -38,7 +38,7 @@ async def test_two_thousand_idle_associations_cost_less_than_64_megabytes(long: 
             async with Neighbour(server.port, pause=0.1) as neighbour:
                 await asyncio.sleep(60 if long else 1)
             full = await server.vitals()
-            assert full.alive["Association"] == IDLE
+            assert full.alive["AcceptedAssociation"] == IDLE
             print(f"{IDLE} idle: {(full.resident - empty.resident) / MEGABYTE:.1f} MB; {neighbour}")
             assert full.resident - empty.resident < 64 * MEGABYTE
         after = await server.vitals_when_quiet()

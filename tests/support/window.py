@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import Counter
 
-COUNTED = ("Task", "Association", "Performer", "DataSetStream", "SocketProtocol")
+COUNTED = ("Task", "AcceptedAssociation", "Performer", "DataSetStream", "SocketProtocol")
 
 
 def count() -> dict[str, int]:

@@ -1,13 +1,41 @@
-"""A DICOM upper layer and DIMSE engine on asyncio (PS3.7, PS3.8): the acceptor of C-ECHO and C-STORE.
+"""A DICOM upper layer and DIMSE engine on asyncio (PS3.7, PS3.8), both sides.
 
-A library: it knows nothing of HTTP, stores or configuration. `DimseServer` listens, calls `Handlers`, and tells an `Observer`.
+A library: it knows nothing of HTTP, stores or configuration. `DimseServer` listens, calls `Handlers`, and tells an `Observer`; `connect`
+calls other nodes. Its errors are the tree of `errors`.
 """
 
-from dicom_adapter.dimse.associate import AssociateRequest, UserIdentity
-from dicom_adapter.dimse.handlers import DataSetInterrupted, Handlers, StoreHandler, StoreRequest
+from dicom_adapter.dimse.associate import AssociateRequest, CommonExtended, RoleProposal, UserIdentity
+from dicom_adapter.dimse.client import ClientAssociation, PeerAddress, connect
+from dicom_adapter.dimse.commands import MoveOriginator, Priority, SubOperations
+from dicom_adapter.dimse.errors import (
+    AssociationAborted,
+    AssociationEnded,
+    AssociationLost,
+    AssociationRejected,
+    AssociationReleased,
+    ContextNotAccepted,
+    DimseError,
+    NotDicom,
+    PeerSilent,
+    PeerUnreachable,
+    PeerViolation,
+)
+from dicom_adapter.dimse.handlers import (
+    DataSetInterrupted,
+    GetRequest,
+    Handlers,
+    MoveRequest,
+    NormalizedRequest,
+    QueryRequest,
+    Response,
+    SopInstance,
+    StoreHandler,
+    StoreRequest,
+)
 from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Extend
 from dicom_adapter.dimse.observer import AssociationSummary, Observer, Peer, Rejection
+from dicom_adapter.dimse.proposal import Extras, PresentationContext
 from dicom_adapter.dimse.registry import Access
 from dicom_adapter.dimse.server import DimseServer
 from dicom_adapter.dimse.status import Status
@@ -17,17 +45,44 @@ __all__ = [
     "IMPLEMENTATION_VERSION_NAME",
     "Access",
     "AssociateRequest",
+    "AssociationAborted",
+    "AssociationEnded",
+    "AssociationLost",
+    "AssociationRejected",
+    "AssociationReleased",
     "AssociationSummary",
+    "ClientAssociation",
+    "CommonExtended",
+    "ContextNotAccepted",
     "DataSetInterrupted",
+    "DimseError",
     "DimseServer",
     "Extend",
+    "Extras",
+    "GetRequest",
     "Handlers",
     "Limits",
+    "MoveOriginator",
+    "MoveRequest",
+    "NormalizedRequest",
+    "NotDicom",
     "Observer",
     "Peer",
+    "PeerAddress",
+    "PeerSilent",
+    "PeerUnreachable",
+    "PeerViolation",
+    "PresentationContext",
+    "Priority",
+    "QueryRequest",
     "Rejection",
+    "Response",
+    "RoleProposal",
+    "SopInstance",
     "Status",
     "StoreHandler",
     "StoreRequest",
+    "SubOperations",
     "UserIdentity",
+    "connect",
 ]

@@ -1,18 +1,27 @@
-"""One association at run time (PS3.8 7): the machine's outputs carried out, limits kept, silence ended.
+"""An association at run time, whichever side we are (PS3.8 7): the machine's outputs carried out, limits kept, silence ended.
 
 One timer serves all deadlines. It is set for the nearest and looks again when it fires, so that traffic does not touch it.
 """
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Final, Protocol
 
-from dicom_adapter.dimse.associate import AssociateRequest
 from dicom_adapter.dimse.deadlines import Deadline, Due, Silence
+from dicom_adapter.dimse.errors import (
+    AssociationAborted,
+    AssociationEnded,
+    AssociationLost,
+    AssociationReleased,
+    PeerSilent,
+    PeerViolation,
+)
+from dicom_adapter.dimse.exchange import Exchange
+from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.machine import (
     AbortIndication,
-    AssociateIndication,
     Close,
     Output,
     ReleaseIndication,
@@ -21,24 +30,17 @@ from dicom_adapter.dimse.machine import (
     StopTimer,
     UpperLayer,
 )
-from dicom_adapter.dimse.negotiation import (
-    ABSTRACT_SYNTAX_NOT_SUPPORTED,
-    encode_acceptance,
-    encode_rejection,
-    negotiate,
-    screen,
-)
-from dicom_adapter.dimse.observer import AssociationSummary, Outcome, Peer
+from dicom_adapter.dimse.observer import Outcome
 from dicom_adapter.dimse.pdu import AbortReason, AbortSource, Fragment, ProtocolViolation
-from dicom_adapter.dimse.performer import Negotiated, Performer
-from dicom_adapter.dimse.registry import Acceptor
-from dicom_adapter.dimse.sopclasses import abstract_syntax_name
 from dicom_adapter.dimse.states import State
 
 _log = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 1.0
 """How long a last A-ABORT may take to leave when we do not wait for the peer to close."""
+
+_TRANSFER: Final = (State.STA6, State.STA8)
+_ASSOCIATED: Final = (State.STA3, State.STA6, State.STA7, State.STA8, State.STA9, State.STA10, State.STA11, State.STA12)
 
 
 class Connection(Protocol):
@@ -63,44 +65,49 @@ class Connection(Protocol):
         """Close at once."""
 
 
-class Association:
+class Association(ABC):
     """A connection and the association on it, from the first byte to the return of the last handler."""
 
-    def __init__(self, acceptor: Acceptor, connection: Connection, address: str, port: int) -> None:
-        self._acceptor = acceptor
-        self._registry = acceptor.registry
-        self._limits = acceptor.limits
-        self._observer = acceptor.observer
+    def __init__(self, limits: Limits, connection: Connection, *, draining_since: float | None = None) -> None:
+        self._limits = limits
         self._connection = connection
-        self._address, self._port = address, port
         self._loop = asyncio.get_running_loop()
-        self._machine = UpperLayer(acceptor.limits)
-        self._silence = Silence(acceptor.limits, self._loop.time(), draining_since=acceptor.registry.draining_since)
+        self._machine = UpperLayer(limits)
+        self._silence = Silence(limits, self._loop.time(), draining_since=draining_since)
         self._timer: asyncio.TimerHandle | None = None
-        self._peer: Peer | None = None
-        self._performer: Performer | None = None
-        self._id = 0
-        self._accepted_at = 0.0
-        self._received_bytes = 0
-        self._end: tuple[Outcome, str] = "lost", "the connection was closed"
-        self._ended = False
+        self._exchange: Exchange | None = None
+        self._end: AssociationEnded | None = None
+        self._outcome: Outcome = "lost"
         self._held_back = False
         self._lost = False
         self._shut_down = False
-        self._finished = False
+
+    # What is different on the two sides
+
+    @abstractmethod
+    def start(self) -> None:
+        """The connection is open."""
+
+    @abstractmethod
+    def _told(self, output: Output) -> None:
+        """Take an output of the machine that only one side has."""
+
+    @abstractmethod
+    def _settled(self) -> None:
+        """No operation is in work."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """See whether the connection is closed and the last handler has returned."""
+
+    @abstractmethod
+    def _sentence(self, due: Due) -> str:
+        """Say which deadline has passed."""
 
     # What the connection calls
 
-    def start(self) -> None:
-        """The connection is open."""
-        self._registry.connections.add(self)
-        self._carry_out(self._machine.connect())
-        self._set_timer()
-
     def receive(self, data: memoryview) -> None:
         """Take bytes off the wire. What is kept of `data` is copied before this returns."""
-        self._received_bytes += len(data)
-        self._observer.bytes_received(len(data))
         self._silence.last_heard = self._loop.time()
         try:
             for output in self._machine.receive(data):
@@ -108,50 +115,50 @@ class Association:
                     self._take(output)
                 else:
                     self._carry_out((output,))
-            if self._performer is not None:
-                self._performer.pass_data()
+            if self._exchange is not None:
+                self._pass_data(self._exchange)
             self._changed()
         except Exception:
             _log.exception("internal error in an association; it is dropped")
-            self._ending("aborted", "internal error")
+            self._ending("aborted", AssociationAborted("internal error"))
             self._connection.abort()
 
     def pause_writing(self) -> None:
-        """The peer leaves our answers unread."""
+        """The peer leaves what we send unread."""
         self._silence.unread_since = self._loop.time()
+        if self._exchange is not None:
+            self._exchange.outlet.pause()
         self._changed()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
         self._silence.unread_since = None
+        self._silence.last_heard = self._loop.time()
+        if self._exchange is not None:
+            self._exchange.outlet.resume()
         self._changed()
 
     def lost(self, error: Exception | None) -> None:
         """The connection is closed."""
         self._lost = True
-        reason = f"the connection was lost: {error}" if error else "the peer closed the connection without a release"
-        if self._machine.state in (State.STA3, State.STA6, State.STA8):
-            self._ending("lost", reason)
+        end = AssociationLost(f"the connection was lost: {error}" if error else "the peer closed the connection without a release")
+        if self._machine.state in _ASSOCIATED:
+            self._ending("lost", end)
         self._machine.closed()
         if self._timer is not None:
             self._timer.cancel()
-        if self._performer is not None:
-            self._performer.close(reason)
+        if self._exchange is not None:
+            self._exchange.close(self._end or end)
         self._finish()
 
-    # What the server calls
+    # What the owner calls
 
-    def drain(self) -> None:
-        """The server takes no new associations: this one ends once it falls idle."""
-        self._silence.draining_since = self._registry.draining_since
-        self._set_timer()
-
-    def shut_down(self) -> None:
-        """Abort now, without waiting for the peer to close, and cancel the handler."""
+    def shut_down(self, message: str = "shutting down") -> None:
+        """Abort now, without waiting for the peer to close, and cancel the handlers."""
         self._shut_down = True
-        self._abort(AbortSource.SERVICE_USER, "shutting down")
-        if self._performer is not None:
-            self._performer.cancel()
+        self._abort(AbortSource.SERVICE_USER, AssociationAborted(message))
+        if self._exchange is not None:
+            self._exchange.performer.cancel()
         if not self._lost:
             if self._timer is not None:
                 self._timer.cancel()
@@ -172,56 +179,43 @@ class Association:
                     self._silence.artim_since = None
                 case Close():
                     self._connection.abort()
-                case AssociateIndication(request):
-                    self._associate(request)
-                case ReleaseIndication():
-                    if self._performer is not None:
-                        self._performer.interrupt("the peer released the association inside a message")
+                case ReleaseIndication(collision):
+                    if self._exchange is not None:
+                        self._exchange.interrupt("the peer released the association inside a message")
+                    if collision:
+                        self._silence.last_heard = self._loop.time()
                     self._settle()
                 case AbortIndication(by_peer, message):
-                    self._ending("aborted by peer" if by_peer else "aborted", message)
-                    if self._performer is not None:
-                        self._performer.close(message)
+                    end = AssociationAborted(message) if by_peer else PeerViolation(message)
+                    self._ending("aborted by peer" if by_peer else "aborted", end)
+                    self._close_exchange()
                 case _:
-                    pass  # Foreign: told to the observer at the end, as everything that never was DICOM
-
-    def _associate(self, request: AssociateRequest) -> None:
-        peer = self._peer = Peer(request.calling_ae_title, request.called_ae_title, self._address, self._port)
-        acceptor = self._acceptor
-        rejection = (
-            screen(request, acceptor.ae_titles)
-            or (acceptor.access(request, self._address) if acceptor.access is not None else None)
-            or self._registry.refuse(peer)
-        )
-        if rejection is not None:
-            self._carry_out(self._machine.reject(encode_rejection(rejection)))
-            self._observer.association_rejected(peer, rejection)
-            return
-        agreement = negotiate(request, acceptor.handlers.services(), self._limits.max_operations, acceptor.extend)
-        acceptance = encode_acceptance(request, agreement, self._limits.max_pdu_bytes)
-        contexts = agreement.accepted()
-        self._id = self._registry.enter(peer)
-        self._accepted_at = self._loop.time()
-        negotiated = Negotiated(self._id, peer, contexts, request.maximum_length)
-        self._performer = Performer(self._acceptor, negotiated, send=self._send_data, changed=self._changed, relieved=self._relieved)
-        self._carry_out(self._machine.accept(acceptance, frozenset(contexts)))
-        self._observer.association_accepted(self._id, peer)
-        refused = (context for context in agreement.contexts if context.result == ABSTRACT_SYNTAX_NOT_SUPPORTED)
-        for uid in dict.fromkeys(context.abstract_syntax for context in refused):
-            self._observer.context_refused(peer, uid, abstract_syntax_name(uid))
+                    self._told(output)
 
     def _take(self, fragment: Fragment) -> None:
-        if self._performer is None:
+        if self._exchange is None:
             return
         try:
-            self._performer.take(fragment)
+            self._exchange.take(fragment)
         except ProtocolViolation as violation:
-            self._abort(AbortSource.SERVICE_PROVIDER, str(violation), violation.reason)
+            self._violated(violation)
+
+    def _pass_data(self, exchange: Exchange) -> None:
+        try:
+            exchange.pass_data()
+        except ProtocolViolation as violation:
+            self._violated(violation)
+
+    def _violated(self, violation: ProtocolViolation) -> None:
+        self._abort(AbortSource.SERVICE_PROVIDER, PeerViolation(str(violation)), violation.reason)
 
     def _send_data(self, pdus: bytes) -> None:
-        if self._machine.state in (State.STA6, State.STA8):
+        if self._machine.state in _TRANSFER:
             self._silence.last_heard = self._loop.time()
             self._carry_out(self._machine.send_data(pdus))
+
+    def _give_up(self, message: str) -> None:
+        self._abort(AbortSource.SERVICE_USER, AssociationAborted(message))
 
     # How it goes on, and how it ends
 
@@ -239,21 +233,27 @@ class Association:
             self._set_timer()
 
     def _settle(self) -> None:
-        """Once all is answered: release if the peer wants to, abort if it was turned away."""
-        performer = self._performer
-        if performer is not None and not performer.working:
-            if self._machine.state is State.STA8:
-                self._ending("released", "")
-                self._carry_out(self._machine.release())
-            elif performer.turned_away and self._machine.state is State.STA6:
-                self._abort(AbortSource.SERVICE_USER, "shutting down")
+        """Once all is answered: release if the peer wants to."""
+        if self._exchange is not None and not self._exchange.working:
+            match self._machine.state:
+                case State.STA8:
+                    self._ending("released", AssociationReleased("the peer has released the association"))
+                    self._carry_out(self._machine.release())
+                    self._close_exchange()
+                case State.STA9 | State.STA12:
+                    self._carry_out(self._machine.release())
+            self._settled()
 
     def _throttle(self) -> None:
-        if self._lost or self._performer is None:
+        exchange = self._exchange
+        if self._lost or exchange is None:
             return
         window = self._limits.receive_window_bytes
-        full = self._performer.saturated(window // 2 if self._held_back else window)
-        wanted = self._machine.state is State.STA6 and (full or self._silence.unread_since is not None)
+        full = exchange.saturated(window // 2 if self._held_back else window)
+        # A peer that leaves answers unread gets no more of its requests read. What we send piece by piece waits by itself: then go on
+        # reading, or two sides that send to each other would wait for each other.
+        unread = self._silence.unread_since is not None and not exchange.outlet.busy
+        wanted = self._machine.state in (State.STA6, State.STA7) and (full or unread)
         if wanted and not self._held_back:
             self._held_back = True
             self._connection.pause_reading()
@@ -262,44 +262,32 @@ class Association:
             self._silence.last_heard = self._loop.time()
             self._connection.resume_reading()
 
-    def _abort(self, source: AbortSource, message: str, reason: AbortReason = AbortReason.NOT_SPECIFIED) -> None:
-        self._ending("aborted", message)
+    def _abort(self, source: AbortSource, end: AssociationEnded, reason: AbortReason = AbortReason.NOT_SPECIFIED) -> None:
+        self._ending("aborted", end)
         self._carry_out(self._machine.abort(source, reason))
-        if self._performer is not None:
-            self._performer.close(message)
+        self._close_exchange()
         self._throttle()
+        self._set_timer()
 
-    def _ending(self, outcome: Outcome, reason: str) -> None:
+    def _close_exchange(self) -> None:
+        if self._exchange is not None and self._end is not None:
+            self._exchange.close(self._end)
+
+    def _ending(self, outcome: Outcome, end: AssociationEnded) -> None:
         """Keep the first reason: what follows is its consequence."""
-        if not self._ended:
-            self._ended = True
-            self._end = outcome, reason
-
-    def _finish(self) -> None:
-        performer = self._performer
-        if not self._lost or self._finished or (performer is not None and performer.working):
-            return
-        self._finished = True
-        if performer is not None and self._peer is not None:
-            self._registry.leave(self._peer)
-            outcome, reason = self._end
-            seconds = self._loop.time() - self._accepted_at
-            self._observer.association_ended(
-                AssociationSummary(self._id, self._peer, outcome, reason, dict(performer.counts), self._received_bytes, seconds)
-            )
-        elif self._peer is None and not self._shut_down:
-            self._observer.no_dicom(self._address)
-        self._registry.closed(self)
+        if self._end is None:
+            self._outcome, self._end = outcome, end
 
     # Deadlines
 
     def _next_deadline(self) -> Deadline | None:
-        performer = self._performer
+        exchange = self._exchange
         return self._silence.next_deadline(
             established=self._machine.state is State.STA6,
-            inside_message=self._machine.inside_pdu or (performer is not None and performer.inside_message),
+            inside_message=self._machine.inside_pdu or (exchange is not None and exchange.inside_message),
             held_back=self._held_back,
-            working=performer is not None and performer.working,
+            awaiting=exchange is not None and exchange.invoker.awaiting,
+            working=exchange is not None and exchange.working,
         )
 
     def _set_timer(self) -> None:
@@ -322,23 +310,11 @@ class Association:
         self._set_timer()
 
     def _expire(self, due: Due) -> None:
-        limits = self._limits
-        match due:
-            case Due.ARTIM:
-                self._carry_out(self._machine.timer_expired())
-            case Due.UNREAD:
-                self._abort(
-                    AbortSource.SERVICE_PROVIDER,
-                    f"it left our answers unread for {limits.dimse_timeout:g} s (spec.limits.dimseTimeoutSeconds)",
-                )
-                self._connection.abort()
-            case Due.STALLED:
-                service = self._performer.receiving_service if self._performer is not None else None
-                what = f"{service}; nothing of it was stored" if service else "a message"
-                self._abort(
-                    AbortSource.SERVICE_PROVIDER, f"no data for {limits.dimse_timeout:g} s inside {what} (spec.limits.dimseTimeoutSeconds)"
-                )
-            case Due.IDLE:
-                self._abort(AbortSource.SERVICE_PROVIDER, f"idle for {limits.idle_timeout:g} s (spec.limits.idleTimeoutSeconds)")
-            case Due.DRAINED:
-                self._abort(AbortSource.SERVICE_USER, "idle while shutting down")
+        if due is Due.ARTIM:
+            self._carry_out(self._machine.timer_expired())
+            return
+        self._silence.answer_by = None
+        source = AbortSource.SERVICE_USER if due is Due.DRAINED else AbortSource.SERVICE_PROVIDER
+        self._abort(source, PeerSilent(self._sentence(due)))
+        if due is Due.UNREAD:
+            self._connection.abort()

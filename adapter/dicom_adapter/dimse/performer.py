@@ -1,61 +1,60 @@
-"""The performing side of DIMSE on one association (PS3.7 7.2): fragments in, handlers run, responses out.
+"""The performing side of DIMSE on one association (PS3.7 7.2): requests in, handlers run, responses out.
 
-One operation is in work at a time, its handler is a task. Requests that come before it is answered wait in order (their data sets count
-against the same window, so a peer that does not wait is held back).
+One operation is in work at a time, its handler is a task; as many as were negotiated where the peer has asked for more (PS3.7 D.3.3.3):
+they are answered as they finish. Requests beyond that wait in order (their data sets count against the same window, so a peer that does not
+wait is held back).
 """
 
 import asyncio
-import logging
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Final
 
 from dicom_adapter.dimse.body import DataSetStream
-from dicom_adapter.dimse.commands import CommandField, command_pdus, encode_response
-from dicom_adapter.dimse.handlers import DataSetInterrupted, StoreRequest
-from dicom_adapter.dimse.messages import MessageAssembler, MessageBegun
-from dicom_adapter.dimse.negotiation import ContextResult
-from dicom_adapter.dimse.observer import Peer
+from dicom_adapter.dimse.commands import encode_response
+from dicom_adapter.dimse.handlers import Handlers, Response
+from dicom_adapter.dimse.messages import MessageBegun
+from dicom_adapter.dimse.negotiated import Negotiated
 from dicom_adapter.dimse.operation import SHUTTING_DOWN, Operation, immediate_status
-from dicom_adapter.dimse.pdu import Fragment
-from dicom_adapter.dimse.registry import Acceptor
-from dicom_adapter.dimse.status import OUT_OF_RESOURCES, Status
+from dicom_adapter.dimse.outlet import Outlet
+from dicom_adapter.dimse.services import Services
+from dicom_adapter.dimse.status import CANCELLED, SUCCESS, Status
 
-_log = logging.getLogger(__name__)
+Report = Callable[[str, Status, float, str | None], None]
+"""Hears of each answer: service, status, seconds, SOP Instance UID."""
 
-
-@dataclass(frozen=True, slots=True)
-class Negotiated:
-    """What the two sides agreed on, as far as operations need it."""
-
-    association_id: int
-    peer: Peer
-    contexts: dict[int, ContextResult]
-    peer_maximum_length: int
+_CANCELLED: Final = Response(Status(CANCELLED))
 
 
 class Performer:
     """Performs the operations of one association.
 
-    `send` takes P-DATA-TF PDUs; `changed` is called when an operation has ended, `relieved` when a handler has made room in the window.
+    `changed` is called when an operation has ended, `relieved` when a handler has made room in the window; `refusing` says whether new
+    operations are turned away.
     """
 
     def __init__(
         self,
-        acceptor: Acceptor,
+        handlers: Handlers,
         negotiated: Negotiated,
+        services: Services,
+        outlet: Outlet,
         *,
-        send: Callable[[bytes], None],
+        report: Report,
+        refusing: Callable[[], bool],
         changed: Callable[[], None],
         relieved: Callable[[], None],
     ) -> None:
-        self._acceptor = acceptor
+        self._served = handlers.services()
         self._negotiated = negotiated
-        self._send = send
+        self._services = services
+        self._outlet = outlet
+        self._report = report
+        self._refusing = refusing
         self._changed = changed
         self._relieved = relieved
+        self._window = negotiated.performed_window or len(self._served) * 1000
         self._loop = asyncio.get_running_loop()
-        self._messages = MessageAssembler(acceptor.limits.max_command_bytes)
         self._operations: deque[Operation] = deque()
         self._receiving: Operation | None = None
         self._closed = False
@@ -68,67 +67,24 @@ class Performer:
         return bool(self._operations)
 
     @property
-    def inside_message(self) -> bool:
-        """Whether the peer has begun a message and not ended it."""
-        return self._messages.inside_message
-
-    @property
     def receiving_service(self) -> str | None:
         """The service whose data set is on its way."""
         return self._receiving.command.service if self._receiving is not None else None
 
     def saturated(self, window: int) -> bool:
-        """Whether the peer should be held back: more than `window` bytes wait for a handler, or requests wait behind another."""
+        """Whether the peer should be held back: more than `window` bytes wait for handlers, or requests wait behind others."""
         operations = self._operations
-        return len(operations) > 1 or (bool(operations) and operations[0].body.queued > window)
+        if len(operations) == 1:
+            return operations[0].body.queued > window
+        return len(operations) > self._window or sum(operation.body.queued for operation in operations) > window
 
-    def take(self, fragment: Fragment) -> None:
-        """Take a fragment off the wire; its bytes are copied by the next `pass_data`.
-
-        Raises:
-            ProtocolViolation: the peer broke the rules of PS3.7 or PS3.8 E.
-        """
-        event = self._messages.feed(fragment)
-        if type(event) is MessageBegun:
-            self._begin(event)
-        elif event is not None:
-            self.pass_data(last=True)
-
-    def pass_data(self, *, last: bool = False) -> None:
-        """Hand on the data set bytes taken so far."""
-        data = self._messages.take_data()
-        operation = self._receiving
-        if operation is None or not (data or last):
-            return
-        operation.body.feed(data, last)
-        if last:
-            self._receiving = None
-            self._advance()
-
-    def interrupt(self, reason: str) -> None:
-        """No more data comes. What is complete is still performed and answered."""
-        if self._receiving is not None:
-            self._receiving.body.interrupt(reason)
-            self._receiving = None
-        self._advance()
-
-    def close(self, reason: str) -> None:
-        """The association is gone: a handler that runs may finish, what waits behind it is dropped."""
-        self._closed = True
-        self.interrupt(reason)
-
-    def cancel(self) -> None:
-        """Cancel the handler that runs."""
-        if self._operations and self._operations[0].task is not None:
-            self._operations[0].task.cancel()
-
-    def _begin(self, message: MessageBegun) -> None:
+    def begin(self, message: MessageBegun) -> None:
+        """Take the command set of a request."""
         command = message.command
-        if command.field == CommandField.C_CANCEL_RQ:
-            return  # neither C-STORE nor C-ECHO can be cancelled (PS3.7 9.3.2.3): one that comes too late for others is ignored as well
         context = self._negotiated.contexts[message.context_id]
-        status = immediate_status(command, context.abstract_syntax, self._acceptor.registry.refusing)
-        operation = Operation(message.context_id, command, DataSetStream(self._relieved), self._loop.time(), status)
+        status = immediate_status(command, context.abstract_syntax, self._served, self._refusing())
+        answer = Response(status) if status is not None else None
+        operation = Operation(message.context_id, command, DataSetStream(self._relieved), self._loop.time(), answer)
         self._operations.append(operation)
         if command.has_data_set:
             self._receiving = operation
@@ -138,25 +94,79 @@ class Performer:
             operation.body.feed(b"", last=True)
         self._advance()
 
-    def _advance(self) -> None:
-        """Answer the first operations as far as they are done, start the handler of the next."""
-        while self._operations:
-            operation = self._operations[0]
-            if operation.task is not None:
+    def feed(self, data: bytes, last: bool) -> None:
+        """Take bytes of the data set of the request that came last."""
+        operation = self._receiving
+        if operation is None:
+            return
+        operation.body.feed(data, last)
+        if last:
+            self._receiving = None
+            self._advance()
+
+    def cancel_operation(self, message_id: int) -> None:
+        """Take a C-CANCEL (PS3.7 9.3.2.3). One for an operation that is over, or that cannot be cancelled, does nothing."""
+        for operation in self._operations:
+            kind = operation.kind
+            if operation.command.message_id == message_id and kind is not None and kind.cancellable and not operation.cancelled:
+                operation.cancelled = True
+                if operation.task is not None:
+                    self._cancel_task(operation.task)
+                elif operation.answer is None:
+                    operation.answer = _CANCELLED
+                    operation.body.discard()
                 return
+
+    def interrupt(self, reason: str) -> None:
+        """No more data comes. What is complete is still performed and answered."""
+        if self._receiving is not None:
+            self._receiving.body.interrupt(reason)
+            self._receiving = None
+        self._advance()
+
+    def close(self, reason: str) -> None:
+        """The association is gone: handlers whose work outlives it may finish, the others are cancelled, what waits behind is dropped."""
+        if not self._closed:
+            self._closed = True
+            self._cancel(lambda operation: operation.kind is not None and operation.kind.cancellable)
+        self.interrupt(reason)
+
+    def cancel(self) -> None:
+        """Cancel the handlers that run."""
+        self._cancel(lambda operation: True)
+
+    def _cancel(self, which: Callable[[Operation], bool]) -> None:
+        for operation in self._operations:
+            if operation.task is not None and which(operation):
+                self._cancel_task(operation.task)
+
+    def _cancel_task(self, task: asyncio.Task[None]) -> None:
+        # Later: a task that is cancelled before its first step never runs, not even its `finally`.
+        self._loop.call_soon(task.cancel)
+
+    def _advance(self) -> None:
+        """Answer what is done, start the handlers of what may run: of those that came first, as many as the window has room for."""
+        room = self._window
+        for operation in tuple(self._operations):
+            if not room:
+                return
+            room -= 1
+            if operation.task is not None:
+                continue
             if not operation.body.interrupted:
-                if operation.status is None and not operation.handled and not self._closed:
+                if operation.answer is None and not operation.handled and not self._closed:
                     operation.task = self._loop.create_task(self._perform(operation))
-                    return
+                    continue
                 if operation.receiving and not self._closed:
-                    return
-                if operation.status is not None and not operation.receiving:
-                    self._respond(operation, operation.status)
-            self._operations.popleft()
+                    continue
+                if operation.answer is not None and not operation.receiving:
+                    self._answer(operation, operation.answer)
+            self._operations.remove(operation)
+            room += 1
 
     async def _perform(self, operation: Operation) -> None:
         try:
-            operation.status = await self._store(operation)
+            operation.answer = await self._services.perform(operation, self._pending)
         finally:
             operation.handled = True
             operation.task = None
@@ -164,36 +174,26 @@ class Performer:
             self._advance()
             self._changed()
 
-    async def _store(self, operation: Operation) -> Status | None:
-        """Return the handler's status, None where there is nobody to tell."""
-        store = self._acceptor.handlers.store
-        if store is None:  # not reached: without a handler no storage context was accepted
-            raise RuntimeError("no handler for C-STORE")
-        request = StoreRequest(
-            self._negotiated.peer,
-            self._negotiated.association_id,
-            operation.command.message_id,
-            operation.command.sop_class_uid,
-            operation.command.sop_instance_uid,
-            self._negotiated.contexts[operation.context_id].transfer_syntax,
-            operation.body,
-        )
-        try:
-            return await store(request)
-        except DataSetInterrupted:
-            if operation.body.interrupted:
-                return None
-            _log.exception("a C-STORE handler raised DataSetInterrupted for a data set that was not")
-        except Exception:
-            _log.exception("a C-STORE handler failed")
-        return Status(OUT_OF_RESOURCES, "Internal error, see the log of the adapter")
+    async def _pending(self, operation: Operation, response: Response) -> None:
+        """Send a response that is not the last, once the peer has read those before it."""
+        await self._outlet.writable()
+        self._post(operation, response)
 
-    def _respond(self, operation: Operation, status: Status) -> None:
-        command = operation.command
+    def _answer(self, operation: Operation, response: Response) -> None:
+        command, status = operation.command, response.status
         if not self._closed:
-            response = encode_response(command, status)
-            self._send(command_pdus(operation.context_id, response, self._negotiated.peer_maximum_length))
-        self.turned_away = self.turned_away or status is SHUTTING_DOWN
+            self._post(operation, response)
+        self.turned_away = self.turned_away or (status.comment == SHUTTING_DOWN and self._refusing())
         self.counts[command.service, status.code] += 1
-        seconds = self._loop.time() - operation.started
-        self._acceptor.observer.operation_ended(command.service, self._negotiated.peer, status, seconds, operation.sop_instance_uid)
+        self._report(command.service, status, self._loop.time() - operation.started, operation.sop_instance_uid)
+
+    def _post(self, operation: Operation, response: Response) -> None:
+        command = operation.command
+        encoded = encode_response(
+            command,
+            response.status,
+            has_data_set=response.data_set is not None,
+            sub_operations=response.sub_operations,
+            type_id=command.type_id if response.status.code == SUCCESS else None,
+        )
+        self._outlet.post(operation.context_id, encoded, response.data_set)

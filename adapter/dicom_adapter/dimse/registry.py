@@ -14,7 +14,7 @@ from dicom_adapter.dimse.negotiation import Extend
 from dicom_adapter.dimse.observer import Observer, Peer, Rejection
 
 if TYPE_CHECKING:
-    from dicom_adapter.dimse.association import Association
+    from dicom_adapter.dimse.acceptor import AcceptedAssociation
 
 Access = Callable[[AssociateRequest, str], Rejection | None]
 """Decides who may have an association at all: the request and the address it comes from in, a rejection or None out.
@@ -31,7 +31,7 @@ class Registry:
         self._ids = count(1)
         self._peers: Counter[tuple[str, str]] = Counter()
         self._changed = asyncio.Event()
-        self.connections: set[Association] = set()
+        self.connections: set[AcceptedAssociation] = set()
         self.active = 0
         self.draining_since: float | None = None
         self.refusing = False
@@ -62,7 +62,7 @@ class Registry:
         if not self._peers[key]:
             del self._peers[key]
 
-    def closed(self, association: "Association") -> None:
+    def closed(self, association: "AcceptedAssociation") -> None:
         """Forget a connection, whatever it was."""
         self.connections.discard(association)
         self._changed.set()

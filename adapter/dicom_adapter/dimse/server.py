@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from dicom_adapter.dimse.acceptor import AcceptedAssociation
+from dicom_adapter.dimse.association import Connection
 from dicom_adapter.dimse.handlers import Handlers
 from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.negotiation import Extend
@@ -18,7 +20,7 @@ _BACKLOG: Final = 1024
 
 
 class DimseServer:
-    """An association acceptor (PS3.8 7.1, PS3.7 D) for C-ECHO and C-STORE.
+    """An association acceptor (PS3.8 7.1, PS3.7 D) for C-ECHO and whatever there are handlers for.
 
     It always accepts connections and bounds what each may do: `limits`. Everything runs on the event loop that `start` is called on.
     """
@@ -59,9 +61,12 @@ class DimseServer:
             OSError: the port is taken, or the address is not ours.
         """
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: SocketProtocol(self._acceptor, self._buffer), host, port, backlog=_BACKLOG)
+        server = await loop.create_server(lambda: SocketProtocol(self._begin, self._buffer), host, port, backlog=_BACKLOG)
         self._server = server
         self._port = server.sockets[0].getsockname()[1]
+
+    def _begin(self, connection: Connection, address: str, port: int) -> AcceptedAssociation:
+        return AcceptedAssociation(self._acceptor, connection, address, port)
 
     async def drain(self, *, accept_for: float, deadline: float) -> None:
         """Stop without taking a running operation down.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Set
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Literal
 
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -56,6 +56,7 @@ _VALID_UID: Final = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 _PATIENT_OR_OBJECT_STORAGE: Final = "1.2.840.10008.5.1.4."
 
 
+@lru_cache(1024)  # asked with each C-STORE
 def service_class(uid: str) -> ServiceClass | None:
     """Return the service class of an abstract syntax; every storage SOP class is one, be it of the standard, private or newer than us."""
     found = _SERVICE_CLASSES.get(uid)

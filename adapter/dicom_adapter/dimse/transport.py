@@ -6,10 +6,10 @@ A TLS pump fits here later: it takes the place of `Association` towards the prot
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from dicom_adapter.dimse.association import Association
-from dicom_adapter.dimse.registry import Acceptor
+from dicom_adapter.dimse.association import Association, Connection
 
 RECEIVE_BUFFER_BYTES: Final = 256 * 1024
 WRITE_BUFFER_BYTES: Final = 64 * 1024
@@ -23,7 +23,7 @@ KEEPALIVE_PROBES: Final = 6
 
 
 class ReceiveBuffer:
-    """The one receive buffer of a server: an idle association costs none.
+    """The one receive buffer of a server or a pool: an idle association costs none.
 
     That works because the event loops of Linux (asyncio's selector loop, uvloop) ask for the buffer, fill it and hand it over in one go,
     and because an association copies what it keeps. Should a loop ever do otherwise, `claim` notices before any byte is mixed up.
@@ -31,8 +31,8 @@ class ReceiveBuffer:
 
     __slots__ = ("_owner", "_view")
 
-    def __init__(self) -> None:
-        self._view = memoryview(bytearray(RECEIVE_BUFFER_BYTES))
+    def __init__(self, size: int = RECEIVE_BUFFER_BYTES) -> None:
+        self._view = memoryview(bytearray(size))
         self._owner: object = None
 
     def lend(self, owner: object) -> memoryview:
@@ -52,13 +52,17 @@ class ReceiveBuffer:
             self._owner = None
 
 
+Begin = Callable[[Connection, str, int], Association]
+"""Makes the association of a connection that has just been opened, with the address and port of the peer."""
+
+
 class SocketProtocol(asyncio.BufferedProtocol):
     """One connection's side towards asyncio."""
 
-    __slots__ = ("_acceptor", "_association", "_buffer")
+    __slots__ = ("_association", "_begin", "_buffer")
 
-    def __init__(self, acceptor: Acceptor, buffer: ReceiveBuffer) -> None:
-        self._acceptor = acceptor
+    def __init__(self, begin: Begin, buffer: ReceiveBuffer) -> None:
+        self._begin = begin
         self._buffer = buffer
         self._association: Association | None = None
 
@@ -68,7 +72,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
         stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         _set_options(stream.get_extra_info("socket"))
         address, port = _peer_address(stream.get_extra_info("peername"))
-        self._association = Association(self._acceptor, stream, address, port)
+        self._association = self._begin(stream, address, port)
         self._association.start()
 
     def get_buffer(self, sizehint: int) -> memoryview:

@@ -117,6 +117,10 @@ def test_a_status_is_two_bytes(code: int) -> None:
         ({}, {"inside_message": True, "held_back": True}, None),
         ({}, {"working": True}, None),
         ({}, {"established": False}, None),
+        ({}, {"awaiting": True}, Deadline(110, Due.UNANSWERED)),
+        ({}, {"awaiting": True, "working": True, "inside_message": True}, Deadline(160, Due.STALLED)),
+        ({}, {"awaiting": True, "held_back": True}, None),
+        ({"answer_by": 120}, {"established": False}, Deadline(120, Due.HANDSHAKE)),
         ({"artim_since": 90}, {"established": False}, Deadline(120, Due.ARTIM)),
         ({"unread_since": 95}, {"held_back": True}, Deadline(155, Due.UNREAD)),
         ({"draining_since": 50}, {}, Deadline(102, Due.DRAINED)),
@@ -125,8 +129,8 @@ def test_a_status_is_two_bytes(code: int) -> None:
     ],
 )
 def test_what_a_silent_peer_has_time_for(silence: dict[str, float], situation: dict[str, bool], deadline: Deadline | None) -> None:
-    usual = {"established": True, "inside_message": False, "held_back": False, "working": False}
-    assert Silence(Limits(), 100, **silence).next_deadline(**usual | situation) == deadline
+    usual = {"established": True, "inside_message": False, "held_back": False, "awaiting": False, "working": False}
+    assert Silence(Limits(response_timeout=10), 100, **silence).next_deadline(**usual | situation) == deadline
 
 
 async def test_a_data_set_that_nobody_wants_any_more_never_looks_complete_to_who_still_reads_it() -> None:
