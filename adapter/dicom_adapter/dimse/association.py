@@ -36,6 +36,9 @@ from dicom_adapter.dimse.states import State
 
 _log = logging.getLogger(__name__)
 
+LAST_LOOK_SECONDS: Final = 0.01
+"""What a peer has said while the event loop was busy, or the process stopped, is heard before its silence has consequences."""
+
 FLUSH_SECONDS: Final = 1.0
 """How long a last A-ABORT may take to leave when we do not wait for the peer to close."""
 
@@ -75,6 +78,7 @@ class Association(ABC):
         self._machine = UpperLayer(limits)
         self._silence = Silence(limits, self._loop.time(), draining_since=draining_since)
         self._timer: asyncio.TimerHandle | None = None
+        self._overdue: Deadline | None = None
         self._exchange: Exchange | None = None
         self._end: AssociationEnded | None = None
         self._outcome: Outcome = "lost"
@@ -150,6 +154,11 @@ class Association(ABC):
         if self._exchange is not None:
             self._exchange.close(self._end or end)
         self._finish()
+
+    @property
+    def held_back(self) -> bool:
+        """Whether nothing is to be read from the peer for now."""
+        return self._held_back
 
     # What the owner calls
 
@@ -306,6 +315,10 @@ class Association(ABC):
         self._timer = None
         deadline = self._next_deadline()
         if deadline is not None and deadline.at <= self._loop.time():
+            if deadline != self._overdue:  # the loop runs its timers before it reads what has come
+                self._overdue = deadline
+                self._timer = self._loop.call_later(LAST_LOOK_SECONDS, self._look_at_clock)
+                return
             self._expire(deadline.due)
         self._set_timer()
 

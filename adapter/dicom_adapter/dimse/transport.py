@@ -7,11 +7,16 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import Final, Protocol, cast
 
 from dicom_adapter.dimse.association import Association, Connection
 
 RECEIVE_BUFFER_BYTES: Final = 256 * 1024
+FIRST_READ_BYTES: Final = 4 * 1024
+SLICE_SECONDS: Final = 0.001
+"""How long the bytes of one read should be in work: data sets pass at gigabytes a second, a flood of echoes or of one-byte fragments at
+megabytes, and everybody else waits meanwhile."""
 WRITE_BUFFER_BYTES: Final = 64 * 1024
 KERNEL_WRITE_BUFFER_BYTES: Final = 256 * 1024
 """What a peer that never reads can make the kernel hold; left to itself that grows to 4 MiB."""
@@ -35,10 +40,10 @@ class ReceiveBuffer:
         self._view = memoryview(bytearray(size))
         self._owner: object = None
 
-    def lend(self, owner: object) -> memoryview:
-        """Return the buffer for the next read of `owner`."""
+    def lend(self, owner: object, size: int) -> memoryview:
+        """Return the buffer for the next read of `owner`, at most `size` bytes."""
         self._owner = owner
-        return self._view
+        return self._view if size >= len(self._view) else self._view[:size]
 
     def claim(self, owner: object, count: int) -> memoryview:
         """Return the `count` bytes that were read for `owner`."""
@@ -59,16 +64,18 @@ Begin = Callable[[Connection, str, int], Association]
 class SocketProtocol(asyncio.BufferedProtocol):
     """One connection's side towards asyncio."""
 
-    __slots__ = ("_association", "_begin", "_buffer")
+    __slots__ = ("_association", "_begin", "_buffer", "_read_bytes", "_transport")
 
     def __init__(self, begin: Begin, buffer: ReceiveBuffer) -> None:
         self._begin = begin
         self._buffer = buffer
         self._association: Association | None = None
+        self._transport: asyncio.Transport | None = None
+        self._read_bytes = FIRST_READ_BYTES
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin an association."""
-        stream = cast(asyncio.Transport, transport)
+        stream = self._transport = cast(asyncio.Transport, transport)
         stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         _set_options(stream.get_extra_info("socket"))
         address, port = _peer_address(stream.get_extra_info("peername"))
@@ -77,12 +84,30 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Lend the receive buffer for one read."""
-        return self._buffer.lend(self)
+        return self._buffer.lend(self, self._read_bytes)
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Pass on what was read."""
+        """Pass on what was read; how long that took decides how much is read at a time."""
         if self._association is not None:
+            began = monotonic()
             self._association.receive(self._buffer.claim(self, nbytes))
+            seconds = monotonic() - began
+            if seconds > SLICE_SECONDS:
+                self._read_bytes = max(self._read_bytes // 2, FIRST_READ_BYTES)
+                self._let_others()
+            elif nbytes == self._read_bytes and seconds < SLICE_SECONDS / 2:
+                self._read_bytes = min(self._read_bytes * 2, RECEIVE_BUFFER_BYTES)
+
+    def _let_others(self) -> None:
+        """Read on in the next round of the event loop: libuv reads up to 32 times from one connection before it looks at another."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        association, transport = self._association, self._transport
+        if association is not None and transport is not None and not (association.held_back or transport.is_closing()):
+            transport.resume_reading()
 
     def eof_received(self) -> bool:
         """Close when the peer closes: a DICOM peer that only half-closes has nothing more to hear either."""

@@ -4,10 +4,14 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 
 import pytest
+import uvloop
 
 from dicom_adapter.dimse import Status, StoreRequest
+from dicom_adapter.dimse.transport import FIRST_READ_BYTES
 from tests.adapter.dimse.serving import Keeper, Serving, eventually, serving
 from tests.support.rawscu import (
     COMMAND,
@@ -58,6 +62,36 @@ def test_a_peer_that_stalls_inside_a_data_set_is_aborted() -> None:
         summary = server.recorder.end()
         assert summary.outcome == "aborted"
         assert summary.reason == "no data for 0.3 s inside C-STORE; nothing of it was stored (spec.limits.dimseTimeoutSeconds)"
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_what_came_while_the_loop_was_busy_counts(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    with serving(Keeper(), dimse_timeout=0.3, new_loop=new_loop) as server, connected(server) as scu, connected(server) as other:
+        scu.send(pdata(pdv(1, COMMAND | LAST, store_rq(CT_STORAGE, "1.2"))) + pdata(pdv(1, DATA, b"abcd")))
+        eventually(lambda: server.recorder.bytes == len(scu.sent) + len(other.sent))
+        server.recorder.bytes_received = lambda count: time.sleep(0.8)  # type: ignore[method-assign]
+        other.send_message(3, echo_rq())
+        pause(0.4)
+        scu.send(pdata(pdv(1, DATA | LAST, b"efgh")))
+        assert scu.response().status == 0
+
+
+def test_a_flood_from_some_peers_leaves_the_others_their_turns() -> None:
+    with serving(Keeper(), new_loop=uvloop.new_event_loop) as server, ExitStack() as stack:
+        flooding = [stack.enter_context(connected(server)) for _ in range(8)]
+        other = stack.enter_context(connected(server))
+        for scu in flooding:
+            scu.socket.setblocking(False)
+            with suppress(BlockingIOError):  # more than a second's work waits in the kernel
+                while True:
+                    scu.socket.send(pdata(pdv(3, COMMAND | LAST, echo_rq())) * 1000)
+        before = server.recorder.bytes
+        for number in range(5):
+            other.send_message(3, echo_rq(number))
+            assert other.response().status == 0
+        heard = server.recorder.bytes - before
+        print(f"{heard} bytes of the flood were heard in the course of five echoes")
+        assert heard < 5 * len(flooding) * 16 * FIRST_READ_BYTES, "libuv by itself reads 32 times in a round"
 
 
 @pytest.mark.parametrize("begun", [b"\x04", pdata(pdv(1, COMMAND, b"ab")), pdata(pdv(1, COMMAND, b"ab"))[:-1]])
