@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 from dicom_adapter.dicomweb.multipart import Envelope
+
+_AT_ONCE: Final = 1_000_000
+"""What is there as a whole goes out in pieces of about this size: most images with one system call, the request's head included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class Part:
 
 
 class Upload:
-    """The body of one request: it notes when the last piece of the last instance has been given, and what interrupted it."""
+    """The body of one request: `finished` once all of it has been taken from us to be sent, `interruption` is what broke it off."""
 
     def __init__(self, *parts: Part) -> None:
         self._parts = parts
@@ -32,15 +36,31 @@ class Upload:
     async def body(self) -> AsyncIterator[bytes]:
         """The request's body. An interruption of an instance breaks the request off: neither tail nor last chunk are ever sent."""
         try:
-            for number, part in enumerate(self._parts):
-                yield self._envelope.head if number == 0 else self._envelope.between
-                async for piece in part.pieces:
-                    yield piece
+            async for piece in self._pieces() if self.length is None else _joined(self._pieces()):
+                yield piece
         except Exception as error:
             self.interruption = error
             raise
         self.finished = True
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        for number, part in enumerate(self._parts):
+            yield self._envelope.head if number == 0 else self._envelope.between
+            async for piece in part.pieces:
+                yield piece
         yield self._envelope.tail
+
+
+async def _joined(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    held: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        if held and size + len(piece) > _AT_ONCE:
+            yield b"".join(held)
+            held, size = [], 0
+        held.append(piece)
+        size += len(piece)
+    yield b"".join(held)
 
 
 class Question(Upload):

@@ -1,0 +1,67 @@
+"""The body of a STOW request as the HTTP client takes it: in how many pieces, and when it counts as gone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from dicom_adapter.dicomweb.upload import Part, Upload
+from tests.support.multipart import parts
+
+
+async def given(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def whole(*pieces: bytes) -> Upload:
+    return Upload(Part(given(pieces), sum(map(len, pieces))))
+
+
+async def test_an_image_that_is_there_goes_out_in_one_piece() -> None:
+    content = [bytes(400), bytes(262_144), bytes(262_144), bytes(6_000)]
+    upload = whole(*content)
+    (body,) = [piece async for piece in upload.body()]
+    assert upload.length == len(body)
+    assert parts(upload.content_type, body) == [b"".join(content)]
+
+
+async def test_a_larger_one_in_pieces_of_about_a_megabyte() -> None:
+    content = [bytes(262_144)] * 12
+    upload = whole(*content)
+    taken = [piece async for piece in upload.body()]
+    assert parts(upload.content_type, b"".join(taken)) == [b"".join(content)]
+    assert [len(piece) > 700_000 for piece in taken[:-1]] == [True] * (len(taken) - 1)
+    assert max(map(len, taken)) <= 1_000_000
+
+
+async def test_one_that_is_still_arriving_goes_out_piece_by_piece() -> None:
+    content = [b"a" * 1000, b"b" * 1000]
+    upload = Upload(Part(given(content), None))
+    assert [piece async for piece in upload.body()][1:-1] == content
+
+
+@pytest.mark.parametrize("length", [3, None])
+async def test_it_counts_as_finished_when_the_last_piece_has_been_taken_and_not_when_it_is_offered(length: int | None) -> None:
+    """An answer that comes while the last piece waits to be sent is an early one."""
+    upload = Upload(Part(given([b"one"]), length))
+    async for piece in upload.body():
+        assert piece
+        assert not upload.finished
+    assert upload.finished
+
+
+@pytest.mark.parametrize("length", [6, None])
+async def test_what_breaks_off_has_no_tail(length: int | None) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise ConnectionError
+
+    upload, taken = Upload(Part(breaking(), length)), b""
+    with pytest.raises(ConnectionError):
+        async for piece in upload.body():
+            taken += piece
+    assert isinstance(upload.interruption, ConnectionError)
+    assert not upload.finished
+    assert b"--\r\n" not in taken
