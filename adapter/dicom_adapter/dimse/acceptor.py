@@ -123,6 +123,7 @@ class AcceptedAssociation(Association):
             )
         elif self._peer is None and not self._shut_down:
             self._observer.no_dicom(self._address)
+        self._exchange = None  # it holds methods of ours: what has ended need not wait for the garbage collector
         self._registry.closed(self)
 
     def _sentence(self, due: Due) -> str:

@@ -166,7 +166,7 @@ async def _open(
             opened = True
             return made[-1]
         except TimeoutError:
-            error = PeerUnreachable("silent", f"{where} gives no answer for {seconds:g} s: the host is down, or a firewall is in the way")
+            error = PeerUnreachable("silent", f"{where} gives no answer for {seconds:g} s: is the host down, or a firewall in the way?")
         except ConnectionRefusedError:
             error = PeerUnreachable("refused", f"{where} refuses the connection: nothing listens on this port")
         except OSError as failure:

@@ -179,6 +179,7 @@ class RequestedAssociation(Association):
         if self._lost and not self._closed.is_set() and not (self._exchange is not None and self._exchange.working):
             if not self._established.done():
                 self._established.set_exception(self._before or self._end or AssociationLost(_NO_ANSWER))
+            self._exchange = None  # it holds methods of ours: what has ended need not wait for the garbage collector
             self._work.set()
             self._closed.set()
 

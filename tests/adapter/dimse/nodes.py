@@ -71,7 +71,7 @@ async def impostor(play: Callable[[asyncio.StreamReader, asyncio.StreamWriter], 
         playing.add(task)
         try:
             await play(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
