@@ -1,12 +1,14 @@
 """How fast C-STORE goes, ours beside its peers, in one run and one table.
 
-(a) receive into a null sink, (b) C-STORE -> STOW-RS into a loopback sink. Instances are CT images of random pixels. Peers: stock pynetdicom
-with its PDU length raised to ours (and a `requests` session per association for b), dcmtk's storescp --fork --ignore with TCP_NODELAY=1
-(without it Nagle's algorithm costs every image 40 ms), and Orthanc, which stores what it receives. All PDUs are of 131072 bytes.
+(a) receive into a null sink, (b) C-STORE -> STOW-RS into a loopback sink, (c) send files into a null sink. Instances are CT images of
+random pixels. Peers: stock pynetdicom with its PDU length raised to ours (and a `requests` session per association for b), dcmtk's storescp
+--fork --ignore and dcmsend with TCP_NODELAY=1 (without it Nagle's algorithm costs every image 40 ms), and Orthanc, which stores what it
+receives and sends what it has stored. All PDUs are of 131072 bytes. dcmtk has a process per association, all others one process.
 
-The sender is one pre-encoded C-STORE written from memory with one call, a process per association, so that it is not what is measured. Each
-round is as long as --seconds, measured from the first byte to the last answer; the first is a warm-up. Those that are compared take turns,
-so that what else the machine does hits all alike. On another machine only the ratios mean something.
+In (a) and (b) the sender is one pre-encoded C-STORE written from memory with one call, a process per association; in (c) the receiver looks
+at nothing but the lengths, a process per association: neither is what is measured. Each round is about as long as --seconds, measured from
+the first byte to the last answer; the first are a warm-up. Those that are compared take turns, so that what else the machine does hits all
+alike. On another machine only the ratios mean something.
 """
 
 from __future__ import annotations
@@ -24,19 +26,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Protocol
 
-from bench.load import images, receivers
+from bench.load import images
+from bench.load.contenders import Cell, Round, contenders
 from bench.load.images import Images
-from bench.load.process import Process, python
 
 ASSOCIATIONS = (1, 4, 16)
-PARTS = {"a": "receive into a null sink", "b": "C-STORE -> STOW-RS into a loopback sink"}
-STOCK = {"a": "pynetdicom", "b": "pynetdicom + requests"}
-RECEIVERS: dict[str, dict[str, receivers.Start]] = {
-    "a": {"ours": receivers.ours, "pynetdicom": receivers.stock, "dcmtk storescp": receivers.storescp, "Orthanc": receivers.orthanc},
-    "b": {"ours": receivers.adapter, "pynetdicom + requests": receivers.relay},
-}
+PARTS = {"a": "receive into a null sink", "b": "C-STORE -> STOW-RS into a loopback sink", "c": "send files into a null sink"}
+STOCK = {"a": "pynetdicom", "b": "pynetdicom + requests", "c": "pynetdicom"}
+DCMTK = {"a": "dcmtk storescp", "c": "dcmtk dcmsend"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,40 +56,9 @@ AIMS = (
     Aim("a", "0.5MB", 4, "dcmtk storescp", 0.6),
     Aim("b", "0.5MB", 1, "pynetdicom + requests", 10),
     Aim("b", "0.5MB", 4, "pynetdicom + requests", 10),
+    Aim("c", "0.5MB", 1, "pynetdicom", 10),
+    Aim("c", "0.5MB", 1, "dcmtk dcmsend", 0.8),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What is measured together: a part, a size and a number of associations."""
-
-    part: str
-    size: str
-    associations: int
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What was sent, how long it took, and the CPU time of the one that is measured."""
-
-    instances: int
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Instances per second."""
-        return self.instances / self.seconds
-
-
-class Contender(Protocol):
-    """One that is measured."""
-
-    def round(self, count: int) -> Round:
-        """Send `count` instances over each association."""
-
-    def peak_bytes(self) -> int:
-        """Peak resident size, over all rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,71 +72,19 @@ class Row:
     peak_bytes: int
 
 
-class Receiving:
-    """A receiver and its senders."""
-
-    def __init__(self, receiver: Process, senders: Sequence[Process]) -> None:
-        self._receiver = receiver
-        self._senders = senders
-        self._peak = 0
-
-    def round(self, count: int) -> Round:
-        """Send `count` instances over each association."""
-        for sender in self._senders:
-            sender.ask(str(count))
-        for sender in self._senders:
-            sender.answer()
-        used = self._receiver.cpu_seconds()
-        for sender in self._senders:
-            sender.ask("go")
-        times = [tuple(map(float, sender.answer().split())) for sender in self._senders]
-        used = self._receiver.cpu_seconds() - used
-        self._peak = max(self._peak, self._receiver.peak_bytes())
-        for sender in self._senders:
-            sender.ask("release")
-        return Round(count * len(times), max(end for _, end in times) - min(begin for begin, _ in times), used)
-
-    def peak_bytes(self) -> int:
-        """Peak resident size, over all rounds."""
-        return self._peak
-
-
-def receiving(cell: Cell, sample: Images, directory: Path, stack: ExitStack) -> Iterator[tuple[str, Contender]]:
-    """Start those that receive, one after the other."""
-    url = ""
-    if cell.part == "b":
-        sink = _started(stack, Process(python("bench.load.web")))
-        url = f"http://127.0.0.1:{sink.answer()}/dicom-web"
-    for name, start in RECEIVERS[cell.part].items():
-        own = directory / f"{cell.part}-{cell.size}-{cell.associations}-{name}"
-        own.mkdir()
-        process, port = start(own, url)
-        _started(stack, process)
-        senders = []
-        for number in range(cell.associations):
-            command = python("bench.load.scu", str(port), sample.files[0], str(number * 10**9))
-            senders.append(_started(stack, Process(command)))
-        yield name, Receiving(process, senders)
-
-
-def _started(stack: ExitStack, process: Process) -> Process:
-    stack.callback(process.end)
-    return process
-
-
 def measure(cell: Cell, sample: Images, rounds: int, seconds: float) -> list[Row]:
     """Let those that are compared take turns; each sends for about `seconds` a round, as its warm-up has shown."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, ExitStack() as stack:
-        contenders = dict(receiving(cell, sample, Path(directory), stack))
-        counts, taken = {}, {name: list[Round]() for name in contenders}
-        for name, contender in contenders.items():
+        started = dict(contenders(cell, sample, Path(directory), stack))
+        counts, taken = {}, {name: list[Round]() for name in started}
+        for name, contender in started.items():
             contender.round(1)
             trial = contender.round(max(1, 2_000_000 // sample.bytes))
             counts[name] = max(1, round(contender.round(max(1, int(trial.rate * seconds / 4))).rate * seconds / cell.associations))
         for _ in range(rounds):
-            for name, contender in contenders.items():
+            for name, contender in started.items():
                 taken[name].append(contender.round(counts[name]))
-        return [_row(cell, name, taken[name], sample, contender.peak_bytes()) for name, contender in contenders.items()]
+        return [_row(cell, name, taken[name], sample, contender.peak_bytes()) for name, contender in started.items()]
 
 
 def _row(cell: Cell, name: str, rounds: list[Round], sample: Images, peak: int) -> Row:

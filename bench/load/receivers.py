@@ -42,7 +42,7 @@ def adapter(directory: Path, url: str) -> tuple[Process, int]:
     file = directory / "dicomadapter.json"
     file.write_text(json.dumps(document))
     arguments = ("import", f"--config={file}", f"--mounts_directory={directory}", f"--http_port={free_port()}", "--http_host=127.0.0.1")
-    return _listening(Process(python("dicom_adapter", *arguments), quiet=True), port)
+    return listening(Process(python("dicom_adapter", *arguments), quiet=True), port)
 
 
 def stock(_: Path, __: str) -> tuple[Process, int]:
@@ -59,7 +59,7 @@ def storescp(directory: Path, _: str) -> tuple[Process, int]:
     """The storescp of dcmtk: a process per association, what it receives is ignored."""
     port = free_port()
     words = (program("storescp"), "--fork", "--ignore", "--max-pdu", str(MAXIMUM_LENGTH), "--output-directory", directory, str(port))
-    return _listening(Process(words, quiet=True), port)
+    return listening(Process(words, quiet=True), port)
 
 
 def orthanc(directory: Path, _: str) -> tuple[Process, int]:
@@ -77,7 +77,7 @@ def orthanc(directory: Path, _: str) -> tuple[Process, int]:
     }
     file = directory / "orthanc.json"
     file.write_text(json.dumps(configuration))
-    return _listening(Process((program("Orthanc"), file), quiet=True), port)
+    return listening(Process((program("Orthanc"), file), quiet=True), port)
 
 
 def program(name: str) -> str:
@@ -93,7 +93,7 @@ def _announced(*arguments: str) -> tuple[Process, int]:
     return process, int(process.answer())
 
 
-def _listening(process: Process, port: int) -> tuple[Process, int]:
+def listening(process: Process, port: int) -> tuple[Process, int]:
     """Wait until it listens. It is not connected to: some count that as an association."""
     wanted = f":{port:04X} "
     while not any(line.split()[1].endswith(wanted.strip()) and line.split()[3] == "0A" for line in _sockets()):
