@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import warnings
 from dataclasses import dataclass
-from io import BytesIO
+from typing import BinaryIO
 
 import pydicom
 
@@ -58,8 +58,8 @@ class Identity:
     instance: str
 
 
-def identify(part10: bytes) -> Identity | None:
-    """Reads them from a Part 10 stream, or its beginning; None when they are not all there to be read.
+def identify(part10: BinaryIO) -> Identity | None:
+    """Reads them from a Part 10 stream; None when they are not all there to be read.
 
     The default way never does this: only where a store says that it has another instance already.
     """
@@ -67,7 +67,7 @@ def identify(part10: bytes) -> Identity | None:
         warnings.simplefilter("ignore")  # pydicom's quote values
         try:
             data_set = pydicom.dcmread(
-                BytesIO(part10), specific_tags=["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"], stop_before_pixels=True
+                part10, specific_tags=["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"], stop_before_pixels=True
             )
             uids = [str(data_set.get(keyword, "")) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
         except Exception:  # pydicom raises whatever it stumbles over

@@ -60,7 +60,7 @@ class Conflicts:
 
     async def resolve(self, copy: Copy, uid: str, verdict: Verdict) -> Verdict:
         """The verdict after a 409."""
-        identity = await asyncio.to_thread(part10.identify, copy.head)
+        identity = await asyncio.to_thread(_identify, copy)
         if identity is not None and identity.instance != uid:
             return other_instance()
         if identity is None:
@@ -154,15 +154,20 @@ class Conflicts:
         self._observer.overwriting(path.instance, messages.NOT_PUT_BACK, lost=True)
 
 
+def _identify(copy: Copy) -> part10.Identity | None:
+    with copy.open() as file:
+        return part10.identify(file)
+
+
 async def _same_data_set(one: Copy, other: Copy) -> bool:
     """Whether two Part 10 streams hold the same data set, byte for byte: file meta information tells who wrote them and does not count."""
     digests = []
     for copy in (one, other):
-        digest, rest = hashlib.sha256(), part10.data_set_offset(copy.head[:144])
-        if rest is None:
-            return False
+        digest, rest = hashlib.sha256(), None
         digests.append(digest)
         async for piece in copy.read():
+            if rest is None and (rest := part10.data_set_offset(piece)) is None:
+                return False
             digest.update(piece[rest:])
             rest = max(0, rest - len(piece))
     return digests[0].digest() == digests[1].digest()

@@ -10,6 +10,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from io import BytesIO
 from typing import BinaryIO, cast
 
 MEMORY_BYTES = 4 << 20
@@ -74,12 +75,13 @@ class Copy:
         self._holders += 1
         return self
 
-    @property
-    def head(self) -> bytes:
-        """The beginning, at most as much as is kept in memory."""
-        if self._file is not None:
-            return os.pread(self._file.fileno(), MEMORY_BYTES, 0)
-        return b"".join((*self._pieces, self._joined))
+    def open(self) -> BinaryIO:
+        """A whole copy as a file, for a thread that looks into it."""
+        if self._file is None:
+            return BytesIO(b"".join((*self._pieces, self._joined)))
+        file = os.fdopen(os.dup(self._file.fileno()), "rb")
+        file.seek(0)  # nothing is written any more, and `read` keeps a position of its own
+        return file
 
     def take(self, piece: bytes) -> None:
         """Adds a piece in memory. Small ones are joined: a million single bytes must not be a million objects."""
