@@ -64,9 +64,9 @@ class Response:
             return ""
         try:
             target = self._response.url.join(URL(location, encoded=True))
-        except ValueError:
+            return target.raw_path_qs if target.origin() == self._origin and not target.user else ""
+        except ValueError:  # no URL, or one without an origin
             return ""
-        return target.raw_path_qs if target.origin() == self._origin and not target.user else ""
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body, decompressed, in pieces of at most 64 KiB. Raises what aiohttp raises, and BadEncoding."""

@@ -313,6 +313,8 @@ async def test_a_redirect_within_the_origin_is_followed_and_one_to_another_origi
         ("https://127.0.0.1:PORT/b", ""),
         ("//127.0.0.2/b", ""),
         ("http://[", ""),
+        ("file:///etc/passwd", ""),
+        ("mailto:x@y", ""),
         ("", ""),
     ],
 )
