@@ -95,14 +95,18 @@ class ControlPlane:
         ]
 
     def apiserver(self) -> list[str]:
-        """Authorization and admission as in a real cluster, Pod Security among them."""
+        """Authorization and admission as in a real cluster, Pod Security among them, and the owner references' as on OpenShift."""
         certificates = self.certificates
         return [
             *(str(self.kube), "apiserver", f"--etcd-servers=http://127.0.0.1:{self.etcd_port}", f"--secure-port={self.port}"),
             *(f"--bind-address={self.bind_address}", f"--advertise-address={self.address}", f"--service-cluster-ip-range={SERVICE_CIDR}"),
             # The default reconciler refuses to publish a loopback address as the endpoint of the kubernetes Service.
             *("--endpoint-reconciler-type=master-count", "--kubelet-preferred-address-types=InternalIP", "--allow-privileged"),
-            *("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", f"--client-ca-file={certificates}/ca.crt"),
+            *(
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
+                f"--client-ca-file={certificates}/ca.crt",
+            ),
             *(f"--tls-cert-file={certificates}/apiserver.crt", f"--tls-private-key-file={certificates}/apiserver.key"),
             *(f"--kubelet-client-certificate={certificates}/admin.crt", f"--kubelet-client-key={certificates}/admin.key"),
             *(f"--service-account-issuer={SERVICE_ACCOUNT_ISSUER}", f"--service-account-key-file={certificates}/service-account.pub"),

@@ -27,8 +27,16 @@ def assigned(service: Json | None) -> list[str]:
     return [host for item in ingress if (host := item.get("ip") or item.get("hostname"))]
 
 
-def address(adapter: DicomAdapter, service: Json | None, names: Mapping[str, bool | None]) -> Address:
-    """Where the adapter is reached. `names` is whether host names lead to a public address; unknown does not gate."""
+def is_pending(adapter: DicomAdapter, service: Json | None) -> bool:
+    """Whether a load balancer's address is waited for."""
+    return service is not None and adapter.service.type == "LoadBalancer" and not assigned(service)
+
+
+def address(adapter: DicomAdapter, service: Json | None, names: Mapping[str, bool | None], event: str = "") -> Address:
+    """Where the adapter is reached.
+
+    `names` is whether host names lead to a public address; unknown does not gate. `event` is what was last told of the Service.
+    """
     name = adapter.key.name
     if service is None:
         return Address(_condition("Unknown", Reason.NOT_OBSERVED, messages.address_not_observed(name)))
@@ -41,7 +49,7 @@ def address(adapter: DicomAdapter, service: Json | None, names: Mapping[str, boo
         return Address(_condition("True", Reason.NOT_REQUIRED, messages.node_port(port)), port=port)
     hosts = assigned(service)
     if not hosts:
-        return Address(_condition("False", Reason.PENDING, messages.address_pending(name)), port=adapter.port)
+        return Address(_condition("False", Reason.PENDING, messages.address_pending(name, event)), port=adapter.port)
     public = [] if adapter.service.allow_public_address else [one for one in hosts if loadbalancer.is_public(one) or names.get(one)]
     host = (public or hosts)[0]
     endpoint = _endpoint(adapter, host)

@@ -22,6 +22,10 @@ class Cluster(Protocol):
         """An object, read from etcd; None when it is not there."""
         ...
 
+    async def events_about(self, resource: Resource, namespace: str, name: str) -> list[Json]:
+        """The events that others have written about an object."""
+        ...
+
     async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
         """All objects of a kind; `cached` lets the API server answer from its memory."""
         ...
@@ -68,6 +72,12 @@ class KubeCluster:
             return await self._transport.send(Request("get", resource, namespace, name))
         except ApiNotFound:
             return None
+
+    async def events_about(self, resource: Resource, namespace: str, name: str) -> list[Json]:
+        """See Cluster."""
+        query = {"fieldSelector": f"involvedObject.kind={resource.kind},involvedObject.name={name}"}
+        found = await self._transport.send(Request("list", api.EVENT, namespace, query=query))
+        return list(found.get("items") or ())
 
     async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
         """See Cluster."""

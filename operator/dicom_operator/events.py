@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -18,6 +18,7 @@ from dicom_operator.errors import ApiError, ApiNotFound
 
 COMPONENT = "dicom-operator"
 REMEMBERED = 4096
+LONGEST_FOREIGN = 400
 
 WARNINGS: Mapping[str, EventReason] = {
     Reason.INVALID_SPEC: EventReason.SPEC_INVALID,
@@ -75,6 +76,20 @@ def _store(old: Json, new: Json) -> list[Note]:
     if after["status"] == "True" and before.get("status") == "False":
         return [Note("Normal", EventReason.STORE_RECOVERED, messages.store_recovered())]
     return []
+
+
+def last_event(events: Iterable[Json]) -> str:
+    """Reason and message of what was told last, or "". A warning counts more: each new attempt of a cloud begins with a good word."""
+    found = max(events, key=lambda event: (event.get("type") == "Warning", _told_at(event)), default=None)
+    if found is None:
+        return ""
+    text = " ".join(str(found.get("message") or "").split())[:LONGEST_FOREIGN]
+    return f"{found.get('reason')}: {text}"
+
+
+def _told_at(event: Json) -> str:
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 class Recorder:

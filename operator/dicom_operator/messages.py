@@ -240,8 +240,10 @@ def address_not_observed(name: str) -> str:
     return f"Service '{name}' does not exist yet"
 
 
-def address_pending(name: str) -> str:
-    """The cloud has not given an address yet."""
+def address_pending(name: str, event: str = "") -> str:
+    """The cloud has not given an address yet; what it has told last."""
+    if event:
+        return f"Service '{name}' has no address yet; its last event: {event}"
     return f"Service '{name}' has no address yet; `kubectl describe service {name}` shows what its load balancer says"
 
 

@@ -29,8 +29,13 @@ class Observed:
 
     children: dict[Ref, Json] = field(default_factory=dict)
     pods: list[Json] = field(default_factory=list)
-    reports: Mapping[str, PodReport] = field(default_factory=dict)
-    """By the uid of the pod."""
+    reports: Mapping[str, PodReport | None] = field(default_factory=dict)
+    """By the uid of the pod; None: it was asked and gave no answer."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether every pod that can be asked has been, since this process began to lead."""
+        return all(pod["metadata"]["uid"] in self.reports for pod in self.pods if (pod.get("status") or {}).get("podIP"))
 
     def child(self, resource: Resource, name: str) -> Json | None:
         """One child."""

@@ -59,8 +59,13 @@ class Prober:
         self._clock = clock
         self._port = port
         self._due: dict[str, float] = {}
-        self.reports: dict[str, PodReport] = {}
-        """The last answer of each pod, by its uid."""
+        self.reports: dict[str, PodReport | None] = {}
+        """The last answer of each pod, by its uid; None: it was asked and gave none."""
+
+    def forget(self) -> None:
+        """What was told before another replica led says nothing of now."""
+        self._due.clear()
+        self.reports.clear()
 
     async def run(self) -> None:
         """Asks for ever."""
@@ -102,14 +107,12 @@ class Prober:
 
     def _take(self, pod: Json, report: PodReport | None) -> None:
         uid = pod["metadata"]["uid"]
+        news = uid not in self.reports or self.reports[uid] != report
         before = self.reports.get(uid)
-        if report is None:
-            self.reports.pop(uid, None)
-        else:
-            self.reports[uid] = report
+        self.reports[uid] = report
         young = before is None if report is None else report.store_reason == Reason.NOT_PROBED
         self._due[uid] = self._clock() + (YOUNG_SECONDS if young else self._seconds)
-        if report != before and (key := owner_key(pod)):
+        if news and (key := owner_key(pod)):
             self._enqueue(key)
 
 

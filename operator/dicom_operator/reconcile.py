@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dicom_operator import __version__, api, messages, model, observe, status
-from dicom_operator.address import assigned
+from dicom_operator.address import assigned, is_pending
 from dicom_operator.api import ConditionType, Json, Key, Reason
 from dicom_operator.cache import Cache
 from dicom_operator.children import REFUSED_SECONDS, Children
@@ -20,7 +20,7 @@ from dicom_operator.cluster import Cluster
 from dicom_operator.conditions import Condition, find
 from dicom_operator.config import Config
 from dicom_operator.errors import ApiConflict, ApiError, ApiNotFound, ApiUnavailable, NotLeading, SpecError
-from dicom_operator.events import Note, Recorder, transitions
+from dicom_operator.events import Note, Recorder, last_event, transitions
 from dicom_operator.loadbalancer import is_public
 from dicom_operator.metrics import Metrics
 from dicom_operator.model import DicomAdapter
@@ -34,6 +34,9 @@ FIGHT_SECONDS = 10.0
 UNRESOLVED_SECONDS = 60.0
 """How soon a load balancer's host name that could not be resolved is looked up again: it may lead to a public address."""
 
+PENDING_SECONDS = 15.0
+"""How soon the events of a Service without an address are read again, since nothing wakes us for them; the longer it waits, the later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:
@@ -44,7 +47,7 @@ class Tools:
     config: Config
     recorder: Recorder
     metrics: Metrics
-    reports: Mapping[str, PodReport]
+    reports: Mapping[str, PodReport | None]
     resolve: Callable[[str], Awaitable[bool | None]]
     now: Callable[[], datetime]
     clock: Callable[[], float]
@@ -111,6 +114,8 @@ class Reconciler:
         view = await self._view(body, adapter, result.condition, observed)
         if isinstance(outcome, RequeueAfter) and None in view.names.values():
             outcome = RequeueAfter(min(outcome.seconds, UNRESOLVED_SECONDS))
+        if isinstance(outcome, RequeueAfter) and is_pending(adapter, observed.child(api.SERVICE, adapter.key.name)):
+            outcome = RequeueAfter(min(outcome.seconds, max(PENDING_SECONDS, self._pending_for(body) / 2)))
         return await self._publish(view, outcome)
 
     def _parse(self, body: Json) -> DicomAdapter:
@@ -130,9 +135,24 @@ class Reconciler:
         return Observed(children, pods, self._tools.reports)
 
     async def _view(self, body: Json, adapter: DicomAdapter, condition: Condition, observed: Observed) -> status.View:
-        hosts = assigned(observed.child(api.SERVICE, adapter.key.name))
-        names = {host: await self._tools.resolve(host) for host in hosts if is_public(host) is None}
-        return status.View(body, adapter, condition, observed, names)
+        service = observed.child(api.SERVICE, adapter.key.name)
+        names = {host: await self._tools.resolve(host) for host in assigned(service) if is_public(host) is None}
+        event = await self._service_event(adapter) if is_pending(adapter, service) else ""
+        return status.View(body, adapter, condition, observed, names, event)
+
+    def _pending_for(self, body: Json) -> float:
+        old = find(body.get("status") or {}, ConditionType.ADDRESS_ASSIGNED)
+        if old.get("reason") != Reason.PENDING:
+            return 0.0
+        return (self._tools.now() - datetime.fromisoformat(old["lastTransitionTime"])).total_seconds()
+
+    async def _service_event(self, adapter: DicomAdapter) -> str:
+        """Why there is no address is told in events of the Service alone. A courtesy: without them the sentence says where to look."""
+        try:
+            return last_event(await self._tools.cluster.events_about(api.SERVICE, adapter.key.namespace, adapter.key.name))
+        except ApiError as error:
+            self._tools.log.debug("events of Service %s not read: %s", adapter.key.name, error.text)
+            return ""
 
     async def _publish(self, view: status.View, outcome: Outcome) -> Outcome:
         """Writes the status when it means something else than before, then tells of the transitions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from dicom_operator.api import ConditionType, Json, Reason
 from dicom_operator.conditions import Condition
 from dicom_operator.config import Config
 from dicom_operator.model import DicomAdapter
-from dicom_operator.observe import Observed, PodReport
+from dicom_operator.observe import Observed
 from dicom_operator.render import adapter_image
 
 STALLED = frozenset({Reason.INVALID_SPEC, Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.REJECTED})
@@ -30,6 +30,8 @@ class View:
     observed: Observed
     names: Mapping[str, bool | None] = field(default_factory=dict)
     """Whether the host names of the load balancer lead to a public address; None: they could not be resolved."""
+    service_event: str = ""
+    """What was last told of the Service while it has no address."""
 
 
 def applied(status: conditions.Status, reason: Reason, message: str) -> Condition:
@@ -48,8 +50,12 @@ def build(view: View, config: Config, now: datetime) -> Json:
     deployment = view.observed.child(api.DEPLOYMENT, name)
     wanted = ((deployment or {}).get("spec") or {}).get("replicas", 0) if adapter is None else adapter.wanted_replicas
     running = workload.available(wanted, deployment, view.observed.pods, view.observed.reports)
-    reached = address(adapter, view.observed.child(api.SERVICE, name), view.names) if adapter else _kept_address(previous)
-    store = store_reachable(view.observed.pods, view.observed.reports, previous)
+    if not view.observed.asked:
+        running = _as_before(running, previous, generation)
+    reached = (
+        address(adapter, view.observed.child(api.SERVICE, name), view.names, view.service_event) if adapter else _kept_address(previous)
+    )
+    store = store_reachable(view.observed, previous)
     ready = _ready(view.applied, adapter, running, reached)
     parts = [ready, view.applied, running, reached.condition]
     if store:
@@ -70,18 +76,35 @@ def build(view: View, config: Config, now: datetime) -> Json:
     return result | {key: value for key, value in optional.items() if value}
 
 
-def store_reachable(pods: Sequence[Json], reports: Mapping[str, PodReport], previous: Json) -> Condition | None:
-    """What the adapters found when they asked the store: the worst; None before the first answer. Silence is Unknown, never False."""
-    answers = [reports[pod["metadata"]["uid"]] for pod in pods if pod["metadata"]["uid"] in reports]
+def store_reachable(observed: Observed, previous: Json) -> Condition | None:
+    """What the adapters found when they asked the store: the worst; None before the first answer. Silence is Unknown, never False.
+
+    Before all have been asked it is what it was: a restart of the operator changes nothing.
+    """
+    answers = [answer for pod in observed.pods if (answer := observed.reports.get(pod["metadata"]["uid"]))]
     told = [answer for answer in answers if answer.store_reason in STORE_REASONS]
     bad = next((answer for answer in told if answer.store_reason != Reason.REACHABLE), None)
     if bad:
         return Condition(ConditionType.STORE_REACHABLE, "False", Reason(bad.store_reason), bad.store_message)
     if told:
         return Condition(ConditionType.STORE_REACHABLE, "True", Reason.REACHABLE, told[0].store_message)
-    if conditions.find(previous, ConditionType.STORE_REACHABLE):
+    old = conditions.find(previous, ConditionType.STORE_REACHABLE)
+    if old and not observed.asked and old["reason"] in STORE_REASONS:
+        return _kept(ConditionType.STORE_REACHABLE, old)
+    if old:
         return Condition(ConditionType.STORE_REACHABLE, "Unknown", Reason.NOT_PROBED, messages.store_not_probed())
     return None
+
+
+def _as_before(running: Condition, previous: Json, generation: int) -> Condition:
+    """What the pods themselves had said, until they have been asked again: a restart of the operator changes nothing."""
+    old = conditions.find(previous, ConditionType.WORKLOAD_AVAILABLE)
+    same = old.get("observedGeneration") == generation and old.get("reason") in (Reason.ROLLING_OUT, Reason.SECRET_MISSING)
+    return _kept(ConditionType.WORKLOAD_AVAILABLE, old) if running.reason == Reason.ROLLING_OUT and same else running
+
+
+def _kept(kind: ConditionType, old: Json) -> Condition:
+    return Condition(kind, old["status"], Reason(old["reason"]), old["message"])
 
 
 def _ready(done: Condition, adapter: DicomAdapter | None, running: Condition, reached: Address) -> Condition:
@@ -116,8 +139,9 @@ def _kept_address(previous: Json) -> Address:
     if not old or old["reason"] not in set(Reason):  # another version of the operator may have other reasons
         text = messages.not_yet_applied()
         return Address(Condition(ConditionType.ADDRESS_ASSIGNED, "Unknown", Reason.NOT_OBSERVED, text))
-    condition = Condition(ConditionType.ADDRESS_ASSIGNED, old["status"], Reason(old["reason"]), old["message"])
-    return Address(condition, previous.get("address", ""), previous.get("port", 0), previous.get("endpoint", ""))
+    return Address(
+        _kept(ConditionType.ADDRESS_ASSIGNED, old), previous.get("address", ""), previous.get("port", 0), previous.get("endpoint", "")
+    )
 
 
 def _selector(name: str) -> dict[str, str]:

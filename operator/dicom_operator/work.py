@@ -28,6 +28,7 @@ class Work:
     async def term(self) -> None:
         """From gaining the lead to losing it, when it is cancelled, or to the closing of the queue; looks at every adapter at once."""
         self.metrics.leads(value=True)
+        self.prober.forget()
         self.queue.open()
         for adapter in self.cache.all(api.ADAPTER):
             self.queue.add(Key(adapter["metadata"]["namespace"], adapter["metadata"]["name"]))

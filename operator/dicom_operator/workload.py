@@ -34,7 +34,7 @@ _PULL_NOISE = re.compile(
 )
 
 
-def available(wanted: int, deployment: Json | None, pods: Sequence[Json], reports: Mapping[str, PodReport]) -> Condition:
+def available(wanted: int, deployment: Json | None, pods: Sequence[Json], reports: Mapping[str, PodReport | None]) -> Condition:
     """Whether the wanted pods of this generation, and no others, serve."""
     if deployment is None:
         return _condition("Unknown", Reason.NOT_OBSERVED, messages.workload_not_observed())

@@ -26,8 +26,8 @@ ADAPTERS = "dicomadapters.dicomadapter.io"
 ALL = ["create", "delete", "get", "list", "patch", "watch"]
 # What the operator does, and nothing more: a right that is added here is a right that a stolen token has.
 RIGHTS = {
-    ADAPTERS: ["get", "list", "watch"],
-    f"{ADAPTERS}/status": ["get", "patch"],
+    ADAPTERS: ["list", "watch"],
+    f"{ADAPTERS}/status": ["patch"],
     f"{ADAPTERS}/finalizers": ["update"],
     "deployments.apps": ALL,
     "services": ALL,
@@ -35,8 +35,8 @@ RIGHTS = {
     "configmaps": ALL,
     "networkpolicies.networking.k8s.io": ALL,
     "poddisruptionbudgets.policy": ALL,
-    "pods": ["get", "list", "watch"],
-    "events": ["create", "patch"],
+    "pods": ["list", "watch"],
+    "events": ["create", "list", "patch"],
 }
 
 

@@ -1,35 +1,120 @@
-"""The rights that the chart grants are all that the operator needs."""
+"""The rights that the chart grants are those that the operator uses: none is missing, none is more."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+import contextlib
+from typing import Any
 
+import pytest
 import yaml
 
-from tests.api.support import Api, Namespace, OperatorProcess
+from tests.api.rights import INVISIBLE, Right, covers, granted, rendered, used
+from tests.api.support import OWNED, PATHS, Api, Namespace, OperatorProcess
+from tests.support.kubernetes import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
-RIGHTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+BODIES: dict[str, dict[str, Any]] = {
+    "serviceaccounts": {"apiVersion": "v1", "kind": "ServiceAccount"},
+    "configmaps": {"apiVersion": "v1", "kind": "ConfigMap"},
+    "services": {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}},
+    "networkpolicies": {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}},
+    "poddisruptionbudgets": {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"maxUnavailable": 1}},
+    "deployments": {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": "old"}},
+            "template": {"metadata": {"labels": {"app": "old"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}},
+        },
+    },
+}
 
 
-def test_the_charts_rights_suffice(api: Api, namespace: Namespace):
-    command = [sys.executable, "-m", "cluster", "helm", "template", "dicom-operator", "charts/dicom-operator"]
-    rendered = subprocess.run([*command, "--namespace", namespace.name], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    rights = [document for document in yaml.safe_load_all(rendered) if document and document["kind"] in RIGHTS]
-    api.server.kubectl("apply", f"--namespace={namespace.name}", "--filename=-", input=yaml.safe_dump_all(rights))
-    kubeconfig = api.server.kubeconfig_for("dicom-operator", namespace.name)
-    with OperatorProcess({**api.server.environment, "KUBECONFIG": str(kubeconfig)}) as operator:
-        operator.wait_ready()
-        namespace.adapter(replicas=2)
-        namespace.serve(count=2)
-        namespace.change(replicas=1)  # prunes
+def install(api: Api, namespace: Namespace, *arguments: str) -> list[dict[str, Any]]:
+    """The chart's ServiceAccount and roles."""
+    documents = [document for document in rendered(namespace.name, *arguments) if document["kind"] in KINDS]
+    api.server.kubectl("apply", "--filename=-", input=yaml.safe_dump_all(documents))
+    return documents
+
+
+def environment(api: Api, namespace: Namespace) -> dict[str, str]:
+    return {**api.server.environment, "KUBECONFIG": str(api.server.kubeconfig_for("dicom-operator", namespace.name))}
+
+
+def leave_behind(namespace: Namespace, owner: dict[str, Any]) -> None:
+    """Objects as an earlier release of the operator may have made them under other names."""
+    for plural, body in BODIES.items():
+        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], **{key: owner["metadata"][key] for key in ("name", "uid")}}
+        labels = {
+            "app.kubernetes.io/managed-by": "dicom-operator",
+            "app.kubernetes.io/name": "dicom-adapter",
+            "app.kubernetes.io/instance": "ct-east",
+        }
+        metadata = {"name": "of-an-earlier-release", "labels": labels, "ownerReferences": [{**reference, "controller": True}]}
+        namespace.create(plural, {**body, "metadata": metadata})
+
+
+def work(namespace: Namespace) -> None:
+    """Everything that the operator ever does."""
+    adapter = namespace.adapter(replicas=2)
+    waits = "Service 'ct-east' has no address yet"
+    wait_until("the address is waited for", lambda: namespace.condition("AddressAssigned").get("message", "").startswith(waits))
+    namespace.serve(count=2)
+    namespace.change(replicas=1)
+    leave_behind(namespace, adapter)
+    for plural in OWNED:
+        wait_until(f"{plural} pruned", lambda plural=plural: namespace.get(plural, "of-an-earlier-release") is None, every=0.02)  # type: ignore[misc]
+    for count in (1, 2):  # restored, with an event, which is counted
         uid = namespace.get("services", "ct-east")["metadata"]["uid"]
-        namespace.delete("services", "ct-east")  # restores, with an event
+        namespace.delete("services", "ct-east")
         namespace.wait_for("services", "ct-east", not_uid=uid)
-        assert operator.metric("dicom_operator_api_requests_total", code="403") == 0
+        wait_until("told", lambda count=count: [item["count"] for item in namespace.events("ChildRestored")] == [count])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("everywhere", [True, False], ids=["every namespace", "one namespace"])
+def test_the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other(api: Api, namespace: Namespace, everywhere: bool):
+    only = () if everywhere else (f"--set=watchNamespaces={{{namespace.name}}}",)
+    rights = granted(install(api, namespace, "--set=replicas=2", *only))
+    flags: tuple[str, ...] = (f"--operator-namespace={namespace.name}", "--lease=dicom-operator", "--relist-seconds=2", "--probe-seconds=1")
+    flags += () if everywhere else (f"--namespace={namespace.name}",)
+    with contextlib.ExitStack() as stack:
+        operator, standby = (stack.enter_context(OperatorProcess(environment(api, namespace), flags)) for _ in range(2))
+        operator.wait_ready()
+        standby.wait_ready()
+        work(namespace)
+        wait_until("a renewal", lambda: operator.metric("dicom_operator_leader") + standby.metric("dicom_operator_leader") == 1)
+        assert [one.metric("dicom_operator_api_requests_total", code="403") for one in (operator, standby)] == [0, 0]
     user = f"system:serviceaccount:{namespace.name}:dicom-operator"
-    answers = [event for event in api.server.audited() if event["user"].get("username") == user and event["stage"] == "ResponseComplete"]
-    assert answers
-    assert [event["requestURI"] for event in answers if event["responseStatus"]["code"] == 403] == []
+    events = [event for event in api.server.audited() if event["user"].get("username") == user]
+    needed = used(events)
+    assert [event["requestURI"] for event in events if event.get("responseStatus", {}).get("code") == 403] == []
+    assert [right for right in needed if not covers(rights, right)] == []
+    assert {str(right) for right in rights} - {str(right) for right in needed} == INVISIBLE
+    if everywhere:
+        leases = {right.namespace for right in rights if right.resource.startswith("leases")}
+        assert leases == {namespace.name}
+    else:
+        assert {right.namespace for right in rights} == {namespace.name}
+        assert {right.namespace for right in needed} == {namespace.name}  # no request about another namespace, or about all
+
+
+def test_without_the_right_on_finalizers_an_owner_reference_is_refused(api: Api, namespace: Namespace):
+    documents = install(api, namespace, f"--set=watchNamespaces={{{namespace.name}}}")
+    (role,) = (document for document in documents if document["kind"] == "Role")
+    role["rules"] = [rule for rule in role["rules"] if rule["resources"] != ["dicomadapters/finalizers"]]
+    api.server.kubectl("apply", "--filename=-", input=yaml.safe_dump(role))
+    with OperatorProcess(environment(api, namespace), (f"--namespace={namespace.name}",)) as operator:
+        operator.wait_ready()
+        namespace.adapter()
+        message = namespace.wait_condition("Ready", "Rejected")["message"]
+    assert "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on" in message
+
+
+def test_rights_are_read_from_requests_as_they_are_counted():
+    event = {"stage": "ResponseComplete", "verb": "patch", "objectRef": {"resource": "services", "namespace": "rad"}}
+    assert used([{**event, "responseStatus": {"code": 200}}]) == {Right("patch", "services", "rad")}
+    assert used([{**event, "responseStatus": {"code": 201}}]) == {Right("patch", "services", "rad"), Right("create", "services", "rad")}
+    assert covers([Right("get", "services", "")], Right("get", "services", "rad"))
+    assert not covers([Right("get", "services", "rad")], Right("get", "services", ""))
+    assert set(BODIES) == set(OWNED) <= set(PATHS)

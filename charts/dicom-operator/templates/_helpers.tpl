@@ -43,10 +43,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "dicom-operator.rules" -}}
 - apiGroups: [dicomadapter.io]
   resources: [dicomadapters]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [dicomadapter.io]
   resources: [dicomadapters/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Where the API server enforces it, an owner reference that blocks deletion needs this right.
 - apiGroups: [dicomadapter.io]
   resources: [dicomadapters/finalizers]
@@ -65,8 +65,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+# Its own, and what a cloud has told of a Service without an address.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
+{{- end }}
+
+{{/* Where the runbook of an alert is: a heading of docs/operations.md. */}}
+{{- define "dicom-operator.runbook" -}}
+{{- with .root.Values.metrics.prometheusRule.runbookUrl -}}
+runbook_url: {{ printf "%s#%s" . (lower $.alert) }}
+{{- else -}}
+runbook: {{ printf "docs/operations.md, %s" .alert }}
+{{- end }}
 {{- end }}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from datetime import timedelta
 
 import pytest
 
-from dicom_operator.api import ADAPTER, BY_KIND
+from dicom_operator.api import ADAPTER, BY_KIND, Json
 from dicom_operator.children import NAME_TAKEN_SECONDS
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnavailable, NotLeading
-from dicom_operator.reconcile import FIGHT_CORRECTIONS, UNRESOLVED_SECONDS
+from dicom_operator.reconcile import FIGHT_CORRECTIONS, PENDING_SECONDS, UNRESOLVED_SECONDS
 from dicom_operator.workqueue import Done, RequeueAfter, Retry
 from tests.unit.operator.builders import pod
 from tests.unit.operator.world import World
@@ -22,7 +23,7 @@ async def test_reconciling_twice_writes_once():
         "ServiceAccount", "ConfigMap", "Deployment", "Service", "Service", "NetworkPolicy", "PodDisruptionBudget", "DicomAdapter",
     ]  # fmt: skip
     for _ in range(2):
-        assert await world.run() == RequeueAfter(600.0)
+        assert await world.run() == RequeueAfter(PENDING_SECONDS)
         assert world.cluster.calls == []  # not even a read
     world.see()
     await world.run()
@@ -241,3 +242,29 @@ async def test_a_replica_that_leads_no_more_stops_in_the_middle_and_tells_nobody
     assert ("status", "DicomAdapter", "ct-east") not in world.cluster.calls[:-1]
     assert world.cluster.events == []
     assert 'dicom_operator_reconcile_total{outcome="NotLeading"} 1.0' in world.metrics.render().decode()
+
+
+def told(reason: str, message: str, kind: str = "Warning", when: str = "2026-11-23T00:00:00Z") -> Json:
+    return {"type": kind, "reason": reason, "message": message, "lastTimestamp": when}
+
+
+async def test_an_address_that_does_not_come_shows_what_was_last_told_of_the_service():
+    world = World()
+    world.cluster.service_events = [
+        told("SyncLoadBalancerFailed", "no quota", when="2026-11-23T00:00:01Z"),
+        told("SyncLoadBalancerFailed", "Error syncing load balancer:\n no subnet", when="2026-11-23T00:00:02Z"),
+        told("EnsuringLoadBalancer", "Ensuring load balancer", "Normal", when="2026-11-23T00:00:03Z"),
+    ]
+    assert await world.run() == RequeueAfter(PENDING_SECONDS)
+    sentence = "Service 'ct-east' has no address yet; its last event: SyncLoadBalancerFailed: Error syncing load balancer: no subnet"
+    assert world.message("AddressAssigned") == sentence
+    world.time += timedelta(minutes=10)
+    assert await world.run() == RequeueAfter(300)  # the longer it waits, the less often we ask
+
+
+async def test_events_that_may_not_be_read_are_done_without():
+    world = World()
+    world.cluster.failures["events", "Service"] = ApiForbidden("no", verb="list", resource="events")
+    await world.run()
+    assert world.condition("Applied") == ("True", "Applied")
+    assert world.message("AddressAssigned").endswith("`kubectl describe service ct-east` shows what its load balancer says")

@@ -24,7 +24,7 @@ def build(
     workload: dict[str, Any] | None = None,
     address: dict[str, Any] | None = None,
     pods: list[Any] | None = None,
-    reports: dict[str, PodReport] | None = None,
+    reports: dict[str, PodReport | None] | None = None,
     condition: Condition = GOOD,
     parsed: bool = True,
     names: dict[str, bool | None] | None = None,
@@ -298,6 +298,21 @@ def test_what_the_adapter_says_of_itself():
     assert found == ("RollingOut", "0 of 1 replicas are ready; no token yet")
 
 
+def test_what_a_pod_said_stands_until_it_was_asked_again():
+    """A restarted operator knows no answers: without this each adapter that is not ready would be written twice."""
+    parts: dict[str, Any] = {"workload": deployment(), "address": service("10.8.0.4"), "pods": [pod(podIP="10.0.0.1")]}
+    missing = report(ready=False, reason="SecretMissing", message="Secret 'gcs-key' does not exist in namespace 'rad'")
+    before = build(body(), **parts, reports={"ct-east-7c9-x": missing})
+    assert build(body(status=before), **parts) == before
+    asked = build(body(status=before), **parts, reports={"ct-east-7c9-x": None})
+    assert conditions(asked)["WorkloadAvailable"] == ("False", "RollingOut")
+    serves = build(body(status=before), **{**parts, "workload": serving()})
+    assert conditions(serves)["WorkloadAvailable"] == ("True", "MinimumReplicasAvailable")
+    changed = body(status=before)
+    changed["metadata"]["generation"] += 1
+    assert conditions(build(changed, **parts))["WorkloadAvailable"] == ("False", "RollingOut")
+
+
 def test_the_store_is_what_the_worst_pod_says_and_never_gates_ready():
     pods = [pod("ct-east-7c9-a"), pod("ct-east-7c9-b")]
     good: dict[str, Any] = {"workload": serving(2), "address": service("10.8.0.4"), "pods": pods}
@@ -307,6 +322,11 @@ def test_the_store_is_what_the_worst_pod_says_and_never_gates_ready():
     assert conditions(first)["Ready"] == ("True", "Available")
     silent = build(body(replicas=2, status=first), **good)
     assert conditions(silent)["StoreReachable"] == ("Unknown", "NotProbed")
+    addressed = {**good, "pods": [pod("ct-east-7c9-a", podIP="10.0.0.1"), pod("ct-east-7c9-b", podIP="10.0.0.2")]}
+    restarted = build(body(replicas=2, status=first), **addressed)  # nobody has been asked yet
+    assert conditions(restarted)["StoreReachable"] == ("False", "Unauthorized")
+    deaf = build(body(replicas=2, status=first), **addressed, reports={"ct-east-7c9-a": None, "ct-east-7c9-b": None})
+    assert conditions(deaf)["StoreReachable"] == ("Unknown", "NotProbed")
     assert conditions(build(body(replicas=2), **good, reports={"ct-east-7c9-a": report("Nonsense")})).get("StoreReachable") is None
 
 

@@ -7,9 +7,10 @@ import logging
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from dicom_operator.api import ADAPTER, BY_KIND, OWNED, Json, Key, Resource
+from dicom_operator.api import ADAPTER, BY_KIND, OWNED, ConditionType, Json, Key, Resource
 from dicom_operator.cache import Cache, Listing
 from dicom_operator.cluster import Cluster
+from dicom_operator.conditions import find
 from dicom_operator.errors import ApiConflict, ApiNotFound
 from dicom_operator.events import Recorder
 from dicom_operator.metrics import Metrics
@@ -31,6 +32,7 @@ class FakeCluster:
         self.calls: list[tuple[str, str, str]] = []
         self.failures: dict[tuple[str, str], Exception] = {}
         self.events: list[Json] = []
+        self.service_events: list[Json] = []
         self.told: list[tuple[str, Json]] = []
         self.trespasses: list[tuple[str, str]] = []
         """Writes to objects of somebody else."""
@@ -60,6 +62,10 @@ class FakeCluster:
         self.calls.append(("get", resource.kind, name))
         self.fail("get", resource.kind)
         return copy.deepcopy(self.objects.get((resource.kind, name)))
+
+    async def events_about(self, resource: Resource, namespace: str, name: str) -> list[Json]:
+        self.fail("events", resource.kind)
+        return self.service_events
 
     async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
         labels = dict(part.split("=") for part in selector.split(",") if part)
@@ -127,6 +133,7 @@ class World:
     def __init__(self, cluster: FakeCluster | None = None, **spec: Any) -> None:
         self.cluster = FakeCluster() if cluster is None else cluster
         self.now = 1000.0
+        self.time = WHEN
         self.metrics = Metrics()
         self.names: dict[str, bool | None] = {}
         self.start(cast(Cluster, self.cluster))
@@ -144,7 +151,7 @@ class World:
 
         self.reconciler = Reconciler(
             Tools(
-                cluster, self.cache, CONFIG, recorder, self.metrics, {}, resolve, lambda: WHEN, lambda: self.now, lambda: 0.5, log,
+                cluster, self.cache, CONFIG, recorder, self.metrics, {}, resolve, lambda: self.time, lambda: self.now, lambda: 0.5, log,
             )
         )  # fmt: skip
 
@@ -172,5 +179,11 @@ class World:
         return [call for call in self.cluster.calls if call[0] != "get"]
 
     def condition(self, kind: str = "Applied") -> tuple[str, str]:
-        found = self.cluster.objects["DicomAdapter", "ct-east"]["status"]["conditions"]
-        return next((item["status"], item["reason"]) for item in found if item["type"] == kind)
+        found = self._condition(kind)
+        return found["status"], found["reason"]
+
+    def message(self, kind: str = "Applied") -> str:
+        return str(self._condition(kind)["message"])
+
+    def _condition(self, kind: str) -> Json:
+        return find(self.cluster.objects["DicomAdapter", "ct-east"]["status"], ConditionType(kind))
