@@ -15,7 +15,7 @@ from types import FrameType
 from cluster import binaries
 from cluster.apiclient import ApiClient
 from cluster.artefacts import Cache
-from cluster.controlplane import ControlPlane
+from cluster.controlplane import SERVICE_CIDR, SERVICE_CIDR_IPV6, ControlPlane
 from cluster.errors import ClusterError, ComponentFailed
 from cluster.linux import die_with_parent
 from cluster.paths import Paths
@@ -63,6 +63,7 @@ def serve(supervisor: Supervisor, kube: Path, directory: Path) -> None:
         etcd_port=ports[1],
         etcd_peer_port=ports[2],
         controller_manager_port=ports[3],
+        service_cidr=f"{SERVICE_CIDR},{SERVICE_CIDR_IPV6}",  # dual stack: there is no network here that would have to be, too
     )
     plane.write_files()
     supervisor.start("etcd", plane.etcd())

@@ -12,6 +12,7 @@ from pathlib import Path
 from cluster.errors import CommandFailed
 
 SERVICE_CIDR = "10.96.0.0/16"
+SERVICE_CIDR_IPV6 = "fd00:10:96::/108"
 SERVICE_ACCOUNT_ISSUER = "https://kubernetes.default.svc"
 NODE_NAME = "node1"
 
@@ -45,6 +46,7 @@ class ControlPlane:
     etcd_peer_port: int
     controller_manager_port: int
     bind_address: str
+    service_cidr: str = SERVICE_CIDR
 
     @property
     def certificates(self) -> Path:
@@ -99,7 +101,11 @@ class ControlPlane:
         certificates = self.certificates
         return [
             *(str(self.kube), "apiserver", f"--etcd-servers=http://127.0.0.1:{self.etcd_port}", f"--secure-port={self.port}"),
-            *(f"--bind-address={self.bind_address}", f"--advertise-address={self.address}", f"--service-cluster-ip-range={SERVICE_CIDR}"),
+            *(
+                f"--bind-address={self.bind_address}",
+                f"--advertise-address={self.address}",
+                f"--service-cluster-ip-range={self.service_cidr}",
+            ),
             # The default reconciler refuses to publish a loopback address as the endpoint of the kubernetes Service.
             *("--endpoint-reconciler-type=master-count", "--kubelet-preferred-address-types=InternalIP", "--allow-privileged"),
             *(

@@ -69,6 +69,7 @@ class Service:
     annotations: Mapping[str, str]
     load_balancer_class: str
     source_ranges: tuple[Network, ...]
+    ip_family_policy: Literal["SingleStack", "PreferDualStack", "RequireDualStack"]
     external_traffic_policy: Literal["Cluster", "Local"]
     allow_public_address: bool
 
@@ -258,6 +259,7 @@ def _service(section: Section) -> Service:
         annotations=section.strings("annotations"),
         load_balancer_class=section.text("loadBalancerClass", ""),
         source_ranges=tuple(dict.fromkeys(networks)),
+        ip_family_policy=section.choice("ipFamilyPolicy", "SingleStack", "PreferDualStack", "RequireDualStack"),
         external_traffic_policy=section.choice("externalTrafficPolicy", "Cluster", "Local"),
         allow_public_address=section.boolean("allowPublicAddress"),
     )

@@ -88,6 +88,7 @@ def dicom_service(adapter: DicomAdapter, families: Iterable[str] = ()) -> Json:
     spec: Json = {
         "type": wanted.type,
         "selector": selector(adapter),
+        "ipFamilyPolicy": wanted.ip_family_policy,
         "ports": [{"name": "dicom", "port": adapter.port, "targetPort": "dicom", "protocol": "TCP"}],
     }
     if wanted.type != "ClusterIP":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.api.support import ADAPTERS, IMAGE, OWNED, Api, Namespace, OperatorProcess
-from tests.support.kubernetes import wait_until
+from tests.support.kubernetes import condition, wait_until
 
 pytestmark = pytest.mark.usefixtures("operator")
 TEMPLATE = ("spec", "template")
@@ -334,6 +337,34 @@ def test_source_ranges_are_those_of_the_services_family(namespace: Namespace):
     namespace.change(service={"sourceRanges": ["fc00::/7"]})
     # Only ranges of the other family: kube-proxy would ignore them and let everybody in.
     assert namespace.get("services", "ct-east")["spec"]["loadBalancerSourceRanges"] == ["255.255.255.255/32"]
+
+
+def test_a_service_can_have_both_ip_families_and_one_again(namespace: Namespace):
+    namespace.adapter()
+    namespace.serve()
+    namespace.change(service={"ipFamilyPolicy": "RequireDualStack"})
+    spec = namespace.get("services", "ct-east")["spec"]
+    assert spec["ipFamilies"] == ["IPv4", "IPv6"]
+    assert spec["loadBalancerSourceRanges"] == ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]
+    namespace.change(service={"ipFamilyPolicy": "SingleStack"})
+    spec = namespace.get("services", "ct-east")["spec"]
+    assert spec["ipFamilies"] == ["IPv4"]
+    assert "fc00::/7" not in spec["loadBalancerSourceRanges"]
+
+
+def test_an_autoscaler_finds_what_it_scales(namespace: Namespace, api: Api):
+    (example,) = yaml.safe_load_all((Path(__file__).parents[2] / "examples" / "autoscaler.yaml").read_text())
+    target = example["spec"]["scaleTargetRef"]
+    namespace.adapter(target["name"])
+    namespace.serve(target["name"])
+    autoscalers = f"/apis/autoscaling/v2/namespaces/{namespace.name}/horizontalpodautoscalers"
+    api.create(autoscalers, example)
+
+    def able() -> dict[str, Any]:
+        return condition(api.get(f"{autoscalers}/{example['metadata']['name']}"), "AbleToScale")
+
+    wait_until("the autoscaler's controller has read the scale", able)
+    assert (able()["status"], able()["reason"]) == ("True", "SucceededGetScale")
 
 
 def test_a_load_balancer_can_become_a_cluster_ip_and_back(namespace: Namespace):

@@ -24,6 +24,7 @@ FULL: dict[str, Any] = {
         "annotations": {"example.com/team": "imaging"},
         "loadBalancerClass": "service.k8s.aws/nlb",
         "sourceRanges": ["10.20.0.0/16", "fd00::/8"],
+        "ipFamilyPolicy": "RequireDualStack",
         "externalTrafficPolicy": "Local",
     },
     "image": "ghcr.io/acme/dicom-adapter:0.2.0",
