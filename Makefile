@@ -88,12 +88,13 @@ check: setup  ## linters and type checker
 	@set -x
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator adapter cluster examples tests bench charts/sync.py
+	$(BIN)/mypy operator adapter cluster examples tests bench charts/sync.py charts/manifests.py
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict .
 	$(BIN)/hadolint Dockerfile.operator Dockerfile.adapter
 	$(BIN)/shellcheck .ci/run requirements/lock cluster/go/kube/pin
 	$(PYTHON) charts/sync.py --check
+	$(PYTHON) charts/manifests.py --check
 	$(CLUSTER) helm lint --strict charts/dicom-operator
 
 image: setup  ## both images, from the two Dockerfiles

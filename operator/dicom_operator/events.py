@@ -79,12 +79,20 @@ def _store(old: Json, new: Json) -> list[Note]:
 
 
 def last_event(events: Iterable[Json]) -> str:
-    """Reason and message of what was told last, or "". A warning counts more: each new attempt of a cloud begins with a good word."""
-    found = max(events, key=lambda event: (event.get("type") == "Warning", _told_at(event)), default=None)
+    """Reason and message of what was last told of a Service by its load balancer, or "".
+
+    A warning counts more: each new attempt of a cloud begins with a good word. The controllers of endpoints tell of pods.
+    """
+    told = (event for event in events if not _component(event).startswith("endpoint"))
+    found = max(told, key=lambda event: (event.get("type") == "Warning", _told_at(event)), default=None)
     if found is None:
         return ""
     text = " ".join(str(found.get("message") or "").split())[:LONGEST_FOREIGN]
     return f"{found.get('reason')}: {text}"
+
+
+def _component(event: Json) -> str:
+    return str((event.get("source") or {}).get("component") or event.get("reportingComponent") or "")
 
 
 def _told_at(event: Json) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.api.rights import ROOT, granted, rendered
 from tests.api.support import Api, Namespace, OperatorProcess
@@ -94,6 +95,19 @@ def test_a_service_monitor_without_a_service_is_refused():
     with pytest.raises(subprocess.CalledProcessError) as refused:
         made("--set=metrics.serviceMonitor.enabled=true,metrics.service.enabled=false")
     assert "metrics.serviceMonitor.enabled needs metrics.service.enabled: a ServiceMonitor reads a Service" in refused.value.stderr
+
+
+def test_the_plain_manifests_are_what_the_chart_makes_and_can_be_applied(api: Api):
+    done = subprocess.run([sys.executable, "charts/manifests.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made_by_kustomize = list(yaml.safe_load_all(api.server.kubectl("kustomize", str(ROOT / "manifests")).stdout))
+    (deployment,) = (document for document in made_by_kustomize if document["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container == made()["Deployment/dicom-operator"]["spec"]["template"]["spec"]["containers"][0]
+    assert granted(made_by_kustomize) == granted(made().values())
+    api.server.kubectl("apply", "--kustomize", str(ROOT / "manifests"))
+    assert api.get("/apis/apps/v1/namespaces/dicom-system/deployments/dicom-operator")
+    api.server.kubectl("delete", "--wait=false", "--kustomize", str(ROOT / "manifests"))
 
 
 @pytest.fixture

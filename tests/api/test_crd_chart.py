@@ -50,7 +50,7 @@ def helm(*arguments: str, server: ApiServer | None = None, check: bool = True) -
 
 def render(*arguments: str) -> dict[str, dict[str, Any]]:
     """What `helm template` makes, by kind and name."""
-    text = helm("template", "dicom-operator", str(CHART), f"--namespace={NAMESPACE}", *arguments).stdout
+    text = helm("template", "dicom-operator", str(CHART), "--no-hooks", f"--namespace={NAMESPACE}", *arguments).stdout
     documents = [document for document in yaml.safe_load_all(text) if document]
     return {f"{document['kind']}/{document['metadata']['name']}": document for document in documents}
 
@@ -136,7 +136,9 @@ def test_the_operator_has_the_rights_that_it_uses_and_no_others():
 
 
 def test_with_named_namespaces_it_has_them_there_only():
-    text = helm("template", "dicom-operator", str(CHART), f"--namespace={NAMESPACE}", "--set=watchNamespaces={rad,cardio}").stdout
+    text = helm(
+        "template", "dicom-operator", str(CHART), "--no-hooks", f"--namespace={NAMESPACE}", "--set=watchNamespaces={rad,cardio}"
+    ).stdout
     documents = [document for document in yaml.safe_load_all(text) if document]
     roles = [document for document in documents if document["kind"] == "Role"]
     assert [role["metadata"]["namespace"] for role in roles] == ["rad", "cardio"]

@@ -74,6 +74,18 @@ def test_an_address_that_does_not_come(namespace: Namespace):
         namespace.pod_ready(pod)
     ready = namespace.wait_condition("Ready", "AddressPending")
     assert ready["message"] == "Service 'ct-east' has no address yet; `kubectl describe service ct-east` shows what its load balancer says"
+    event = {
+        "metadata": {"name": "ct-east.1"},
+        "involvedObject": {"apiVersion": "v1", "kind": "Service", "name": "ct-east", "namespace": namespace.name},
+        "source": {"component": "service-controller"},
+        "type": "Warning",
+        "reason": "SyncLoadBalancerFailed",
+        "message": "Error syncing load balancer: failed to ensure load balancer: no subnet has free addresses",
+    }
+    namespace.create("events", event)
+    namespace.patch("dicomadapters", "ct-east", {"metadata": {"labels": {"look": "again"}}})  # else it looks after 15 s
+    sentence = f"Service 'ct-east' has no address yet; its last event: SyncLoadBalancerFailed: {event['message']}"
+    wait_until("its event is told", lambda: namespace.condition("Ready")["message"] == sentence)
 
 
 def test_an_image_that_cannot_be_pulled(namespace: Namespace):

@@ -160,12 +160,3 @@ def test_suspending_stops_receiving_and_resuming_starts_it(adapters: Adapters):
     adapters.kubectl.patch("dicomadapter", "gate", {"spec": {"suspend": False}})
     with sending(adapters.ready()):
         pass
-
-
-def test_a_rolling_restart_under_load_refuses_nothing(adapters: Adapters):
-    adapter = adapters.apply(replicas=2, drainSeconds=5)
-    with sending(adapter) as sender:
-        adapters.kubectl("rollout", "restart", "deployment/gate")
-        adapters.kubectl("rollout", "status", "deployment/gate", "--timeout=150s")
-    assert not sender.refused
-    assert not sender.failed

@@ -76,3 +76,10 @@ def test_the_operator_runs_restricted_and_asks_for_no_secrets(operator):
     pod = kubectl.get("pods", **{"app.kubernetes.io/name": "dicom-operator"})[0]
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
     assert "Traceback" not in kubectl("logs", pod["metadata"]["name"])
+
+
+def test_the_charts_own_test_passes_and_leaves_nothing(operator):
+    done = helm("test", "dicom-operator", "--namespace", operator, "--timeout", "60s")
+    assert "Phase:          Succeeded" in done
+    kubectl = Kubectl(operator)
+    assert not [kind for kind in ("pod", "serviceaccount", "role", "rolebinding") if kubectl.get(kind, "dicom-operator-test")]

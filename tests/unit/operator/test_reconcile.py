@@ -254,6 +254,7 @@ async def test_an_address_that_does_not_come_shows_what_was_last_told_of_the_ser
         told("SyncLoadBalancerFailed", "no quota", when="2026-11-23T00:00:01Z"),
         told("SyncLoadBalancerFailed", "Error syncing load balancer:\n no subnet", when="2026-11-23T00:00:02Z"),
         told("EnsuringLoadBalancer", "Ensuring load balancer", "Normal", when="2026-11-23T00:00:03Z"),
+        {**told("FailedToUpdateEndpointSlices", "x", when="2026-11-23T00:00:04Z"), "source": {"component": "endpoint-slice-controller"}},
     ]
     assert await world.run() == RequeueAfter(PENDING_SECONDS)
     sentence = "Service 'ct-east' has no address yet; its last event: SyncLoadBalancerFailed: Error syncing load balancer: no subnet"
