@@ -21,6 +21,8 @@ from dicom_adapter.config import LogLevel
 Format = Literal["json", "text"]
 WINDOW_SECONDS = 60.0
 _MAXIMUM_KEYS = 1024
+# Container runtimes cut a line at 16 KiB, and half a line is no JSON. The end of a stack says more than its beginning.
+_LONGEST_STACK = 8192
 
 
 class Severity(StrEnum):
@@ -55,7 +57,7 @@ class JsonFormatter(logging.Formatter):
         entry: dict[str, Any] = {"severity": record.levelname, "time": timestamp(record.created), "message": record.getMessage()}
         entry.update(getattr(record, "fields", None) or {"event": "Log", "logger": record.name})
         if stack := _stack(record):
-            entry["stack_trace"] = stack
+            entry["stack_trace"] = stack[-_LONGEST_STACK:]
         return json.dumps(entry, ensure_ascii=False, default=str)
 
 

@@ -7,6 +7,8 @@ import logging
 from datetime import UTC, datetime
 from typing import TextIO
 
+LONGEST_EXCEPTION = 8192
+"""Container runtimes cut a line at 16 KiB, and half a line is no JSON; the end of an exception says more than its beginning."""
 EXTRA = ("namespace", "adapter", "generation", "reason")
 
 
@@ -23,7 +25,7 @@ class JsonFormatter(logging.Formatter):
         }
         line |= {name: value for name in EXTRA if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = self.formatException(record.exc_info)[-LONGEST_EXCEPTION:]
         return json.dumps(line)
 
 

@@ -96,7 +96,7 @@ async def test_tokens_that_expire_in_the_middle_of_a_thousand_images_cost_none_o
         assert acknowledged == set(store.instances.by_uid())
         used = len(set(store.bearers))
         print(f"1,000 images, tokens that live for 3 s: {tokens} requests for tokens, {used} used")
-        assert 2 <= used <= tokens < 20
+        assert 2 <= used <= tokens <= used + 2 < 100
 
 
 async def test_a_token_endpoint_that_is_down_is_not_asked_for_every_image_and_none_is_acknowledged_that_is_not_stored() -> None:
@@ -111,7 +111,7 @@ async def test_a_token_endpoint_that_is_down_is_not_asked_for_every_image_and_no
             assert set(outcomes) == {(0xA700, sentence)}
             assert (acknowledged, len(store.instances)) == (set(), 0)
             print(f"200 images while the token endpoint is down: {asked} requests for tokens")
-            assert asked <= 10
+            assert asked < 50
             status = await adapter.store_becomes("Unauthorized")
             assert status["store"]["message"] == sentence
             identity.down = False

@@ -38,5 +38,7 @@ def operator(api: Api) -> Iterator[OperatorProcess]:
 def namespace(api: Api) -> Iterator[Namespace]:
     name = f"test-{next(_numbers)}"
     api.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield Namespace(api, name)
+    found = Namespace(api, name)
+    yield found
+    found.scan()
     api.delete(f"/apis/dicomadapter.io/v1alpha1/namespaces/{name}/dicomadapters")

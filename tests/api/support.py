@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support import canaries, cloudlogging
 from tests.support.apiserver import ApiServer
 from tests.support.kubernetes import condition, wait_until
 from tests.support.orthanc import free_port
@@ -145,6 +146,10 @@ class Namespace:
     def create(self, plural: str, body: Any) -> Any:
         return self.api.create(self.path(plural), body)
 
+    def scan(self) -> None:
+        """Looks for canaries in what the operator has written here: status, events and children."""
+        canaries.scan({plural: json.dumps(self.all(plural)) for plural in ("dicomadapters", "events", *OWNED)})
+
     def adapter(self, name: str = "ct-east", annotations: Mapping[str, str] | None = None, **spec: Any) -> Any:
         """Creates a DicomAdapter."""
         body = {
@@ -254,7 +259,11 @@ class OperatorProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.stop()
+        try:
+            if kind is None:
+                self.scan()
+        finally:
+            self.stop()
 
     def start(self) -> None:
         self.port = free_port()
@@ -272,6 +281,15 @@ class OperatorProcess:
 
     def messages(self) -> list[str]:
         return [json.loads(line)["message"] for line in self.output().splitlines()]
+
+    def scan(self) -> None:
+        """Looks for canaries in all that the operator has told."""
+        outputs = {"the operator's log": self.output()}
+        if self.process is not None and self.process.poll() is None:
+            outputs["the operator's /metrics"] = self.http("/metrics")[1]
+        canaries.scan(outputs)
+        for line in self.output().splitlines():
+            cloudlogging.read(line)
 
     def kill(self) -> None:
         assert self.process is not None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import dicom, rawscu
+from tests.support import canaries, dicom, rawscu
 from tests.support.kubernetes import Kubectl, condition, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,12 +35,13 @@ def helm(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def operator() -> str:
+def operator() -> Iterator[str]:
     """The operator, installed in `dicom-system`; the namespace enforces Pod Security `restricted`."""
     namespace = "dicom-system"
     create_namespace(namespace)
     helm("upgrade", "--install", "dicom-operator", str(CHART), "--namespace", namespace, *HELM_VALUES, "--wait", "--timeout", "120s")
-    return namespace
+    yield namespace
+    scan(Kubectl(namespace), "--selector=app.kubernetes.io/name=dicom-operator")
 
 
 def create_namespace(name: str) -> None:
@@ -84,8 +85,17 @@ def kubectl(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """kubectl in a namespace of the test's own, which goes when the test has passed."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     create_namespace(name)
-    yield Kubectl(name)
+    found = Kubectl(name)
+    yield found
+    scan(found, "--selector=app.kubernetes.io/managed-by=dicom-operator")
     Kubectl("default")("delete", "namespace", name, "--wait=false")
+
+
+def scan(kubectl: Kubectl, pods: str) -> None:
+    """Looks for canaries in what pods have logged, and in the resources and events beside them."""
+    logs = kubectl.run("logs", pods, "--all-containers", "--tail=-1", check=False).stdout
+    objects = kubectl.run("get", "dicomadapters,events", "--output=json", check=False).stdout
+    canaries.scan({f"logs in {kubectl.namespace}": logs, f"resources and events in {kubectl.namespace}": objects})
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.support import canaries, cloudlogging
 from tests.support.orthanc import free_port
 
 COMMAND = (sys.executable, "-m", "dicom_adapter")
@@ -41,6 +42,7 @@ class Adapter:
         self._directory = tempfile.TemporaryDirectory(prefix="adapter-")
         self.mounts = Path(self._directory.name, "mounts")
         self.lines: list[dict[str, Any]] = []
+        self._log: list[str] = []
         self.process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -66,9 +68,10 @@ class Adapter:
             await self.ready()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, *_: object) -> None:
         process = self.process
         assert process
+        served = await self._served() if process.returncode is None else {}
         if process.returncode is None:
             process.terminate()
             try:
@@ -78,11 +81,25 @@ class Adapter:
                 await process.wait()
         await self._reader
         self._directory.cleanup()
+        if kind is None:  # a test that has failed anyway keeps its own error
+            canaries.scan({"the adapter's log": "".join(self._log), **served})
+            for line in self._log:
+                if line.startswith("{"):
+                    cloudlogging.read(line)
+
+    async def _served(self) -> dict[str, str]:
+        """What the HTTP port tells."""
+        try:
+            async with asyncio.timeout(5):
+                return {f"the adapter's {page}": (await self.get(page))[1] for page in ("/status", "/metrics", "/readyz")}
+        except (aiohttp.ClientError, TimeoutError):
+            return {}  # not yet open, stopped by a test, or already closing
 
     async def _read(self) -> None:
         assert self.process
         assert self.process.stderr
         async for line in self.process.stderr:
+            self._log.append(line.decode("utf-8", "replace"))
             try:
                 self.lines.append(json.loads(line))
             except ValueError:
@@ -169,7 +186,10 @@ async def run(*arguments: str, environment: Mapping[str, str] | None = None) -> 
     )
     out, err = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode is not None
-    return process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+    printed = out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+    if arguments[: len(COMMAND)] == COMMAND:
+        canaries.scan({"what the adapter prints": "".join(printed)})
+    return process.returncode, *printed
 
 
 async def dcmsend(port: int, files: Sequence[Path], *, called: str = "GATE", calling: str = "CT1") -> str:

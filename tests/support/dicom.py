@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from tests.support import canaries
 
 SAMPLES = {
     "CT": "CT_small.dcm",
@@ -43,13 +47,15 @@ class Instance:
 
 
 def write_sample(name: str, directory: Path) -> Path:
-    """Writes sample `name` of `SAMPLES` with fresh study, series and instance UIDs into `directory`; returns the file."""
+    """Writes sample `name` of `SAMPLES` with fresh UIDs and the canaries into `directory`; returns the file."""
     source = Path(pydicom.__file__).parent / "data" / "test_files" / SAMPLES[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of these files are odd on purpose
         data_set = pydicom.dcmread(source)
         data_set.StudyInstanceUID, data_set.SeriesInstanceUID, data_set.SOPInstanceUID = (generate_uid() for _ in range(3))
         data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
+        for keyword, value in canaries.PATIENT.items():
+            setattr(data_set, keyword, value)
         path = directory / f"{name.replace(' ', '_')}.dcm"
         data_set.save_as(path, enforce_file_format=True)
     return path
@@ -73,14 +79,29 @@ def instance(path: Path) -> Instance:
 
 
 def generated(size: int = 1024, *, sop_class_uid: str = PRIVATE_SOP_CLASS) -> Instance:
-    """A small instance made from nothing, explicit VR little endian, with `size` bytes of OB data; for sending many."""
-    data_set = Dataset()
-    data_set.SOPClassUID, data_set.SOPInstanceUID = sop_class_uid, generate_uid()
-    data_set.StudyInstanceUID, data_set.SeriesInstanceUID = generate_uid(), generate_uid()
-    data_set.PatientID, data_set.PatientName, data_set.StudyDate, data_set.Modality = "TEST", "Test^Image", "20260101", "OT"
-    data_set.add_new(0x00091001, "OB", bytes(size))
-    data_set.add_new(0x00090010, "LO", "dicom-operator test")
+    """A small instance made from nothing, explicit VR little endian, with the canaries and `size` bytes of OB data; for sending many."""
+    head, uids, pixels = Dataset(), Dataset(), Dataset()
+    head.SOPClassUID, head.SOPInstanceUID = sop_class_uid, generate_uid()
+    uids.StudyInstanceUID, uids.SeriesInstanceUID = generate_uid(), generate_uid()
+    pixels.add_new(0x00090010, "LO", "dicom-operator test")
+    pixels.add_new(0x00091001, "OB", bytes(size))
+    identifying, patient, study = _canaries()
+    data_set = _encoded(head) + identifying + _encoded(pixels) + patient + _encoded(uids) + study
+    return Instance(sop_class_uid, head.SOPInstanceUID, ExplicitVRLittleEndian, data_set)
+
+
+@functools.cache
+def _canaries() -> tuple[bytes, bytes, bytes]:
+    """What is the same in each: of group 0008, from there to the UIDs of group 0020, and after them."""
+    parts = (Dataset(), Dataset(), Dataset())
+    for keyword, value in {**canaries.PATIENT, "StudyDate": "20260101", "Modality": "OT"}.items():
+        tag = Tag(keyword)
+        setattr(parts[0 if tag.group == 0x0008 else 1 if tag < 0x0020000D else 2], keyword, value)
+    return _encoded(parts[0]), _encoded(parts[1]), _encoded(parts[2])
+
+
+def _encoded(data_set: Dataset) -> bytes:
     buffer = DicomBytesIO()
     buffer.is_little_endian, buffer.is_implicit_VR = True, False
     write_dataset(buffer, data_set)
-    return Instance(sop_class_uid, data_set.SOPInstanceUID, ExplicitVRLittleEndian, buffer.getvalue())
+    return buffer.getvalue()

@@ -6,12 +6,14 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from dicom_adapter.config import LogLevel
 from dicom_adapter.logs import WINDOW_SECONDS, EventLog, Format, Severity, configure, timestamp
+from tests.support import cloudlogging
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,42 @@ def test_a_line_is_a_json_object_with_severity_time_and_message() -> None:
     (line,) = lines(stream)
     assert line.pop("time").endswith("Z")
     assert line == {"severity": "WARNING", "message": "100 % of 'x'\nand more", "event": "Thing", "peer": "CT1"}
+
+
+def test_cloud_logging_takes_severity_time_and_message_and_searches_the_rest() -> None:
+    log, stream = written(level=LogLevel.DEBUG)
+    before = datetime.now(UTC)
+    for severity in Severity:
+        log.write(severity, "Thing", "the store answers 403 'ü'\nand more", peer="CT1", status="0124", attempts=1)
+    entries = [cloudlogging.read(line) for line in stream.getvalue().splitlines()]
+    assert [entry.severity for entry in entries] == ["DEBUG", "INFO", "WARNING", "ERROR"]
+    assert {entry.message for entry in entries} == {"the store answers 403 'ü'\nand more"}
+    assert entries[0].payload == {"event": "Thing", "peer": "CT1", "status": "0124", "attempts": 1}
+    assert before - timedelta(seconds=1) < entries[0].time <= datetime.now(UTC)
+
+
+def test_a_line_of_another_library_and_the_longest_traceback_are_read_too() -> None:
+    _, stream = written()
+
+    def deep(depth: int) -> None:
+        if depth == 0:
+            raise ValueError("t0ps3cret")
+        deep(depth - 1)
+
+    def deeper(depth: int) -> None:  # by turns: Python shows the same frame three times only
+        deep(0) if depth == 0 else evenly(depth - 1)
+
+    def evenly(depth: int) -> None:
+        deeper(depth)
+
+    try:
+        deeper(200)
+    except ValueError:
+        logging.getLogger("dicom_adapter.node").critical("a background task failed", exc_info=True)
+    entry = cloudlogging.read(stream.getvalue())
+    assert (entry.severity, entry.message) == ("CRITICAL", "a background task failed")
+    assert entry.payload["stack_trace"].endswith("ValueError")  # what Error Reporting groups by
+    assert entry.payload["logger"] == "dicom_adapter.node"
 
 
 def test_text_is_for_people() -> None:

@@ -21,6 +21,7 @@ from dicom_operator.health import Health
 from dicom_operator.logs import configure
 from dicom_operator.probe import LONGEST_ANSWER, Prober, parse_report
 from dicom_operator.transport import _error, _path
+from tests.support import cloudlogging
 from tests.unit.operator.builders import pod
 
 
@@ -62,6 +63,8 @@ def test_json_logs_have_stable_keys(restore_logging):
     except ValueError:
         log.exception("failed")
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    entries = [cloudlogging.read(line) for line in stream.getvalue().splitlines()]
+    assert [(entry.severity, entry.message) for entry in entries] == [("INFO", "a\nb"), ("ERROR", "failed")]
     assert {key: first[key] for key in ("severity", "message", "namespace", "adapter")} == {
         "severity": "INFO", "message": "a\nb", "namespace": "rad", "adapter": "ct-east",
     }  # fmt: skip
