@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from dicom_operator.api import Json, Resource
+from dicom_operator.api import INSTANCE_LABEL, Json, Resource
 
 Name = tuple[str, str]
 """Namespace and name."""
+
+Mark = str | tuple[str, str]
+"""What objects are found by: the uid of their controller; or namespace and instance, as the labels say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Listing:
 class _Store:
     objects: dict[Name, Json] = field(default_factory=dict)
     gone: dict[Name, int] = field(default_factory=dict)
-    by_namespace: dict[str, set[str]] = field(default_factory=dict)
+    found_by: dict[Mark, set[Name]] = field(default_factory=dict)
 
 
 class Cache:
@@ -40,14 +43,22 @@ class Cache:
         """An object. It is shared: never change it."""
         return self._store(resource).objects.get((namespace, name))
 
-    def all(self, resource: Resource, namespace: str | None = None) -> Iterator[Json]:
-        """The objects of a kind, of one namespace or of all."""
+    def all(self, resource: Resource) -> Iterator[Json]:
+        """The objects of a kind."""
+        yield from self._store(resource).objects.values()
+
+    def controlled(self, resource: Resource, uid: str) -> Iterator[Json]:
+        """The objects of a kind that something controls. It costs the same however many others there are."""
+        return self._found(resource, uid)
+
+    def labelled(self, resource: Resource, namespace: str, instance: str) -> Iterator[Json]:
+        """The objects of a kind whose labels say that they are of an instance."""
+        return self._found(resource, (namespace, instance))
+
+    def _found(self, resource: Resource, mark: Mark) -> Iterator[Json]:
         store = self._store(resource)
-        if namespace is None:
-            yield from store.objects.values()
-            return
-        for name in store.by_namespace.get(namespace, ()):
-            yield store.objects[namespace, name]
+        for name in store.found_by.get(mark, ()):
+            yield store.objects[name]
 
     def put(self, resource: Resource, body: Json) -> bool:
         """An object as a watch, a listing or an answer tells it; False when something newer is known or nothing changed."""
@@ -56,8 +67,11 @@ class Cache:
         if version <= store.gone.get(name, -1) or (known is not None and version <= _version(known)):
             return False
         store.gone.pop(name, None)
+        if known is not None:
+            _unmark(store, name, known)
         store.objects[name] = _slim(body)
-        store.by_namespace.setdefault(name[0], set()).add(name[1])
+        for mark in _marks(body):
+            store.found_by.setdefault(mark, set()).add(name)
         return True
 
     def remove(self, resource: Resource, body: Json) -> bool:
@@ -99,12 +113,29 @@ class Cache:
         if known is None or _version(known) > version:
             return False
         del store.objects[name]
-        store.by_namespace[name[0]].discard(name[1])
+        _unmark(store, name, known)
         store.gone[name] = version
         return True
 
     def _store(self, resource: Resource) -> _Store:
         return self._stores.setdefault(resource, _Store())
+
+
+def _marks(body: Json) -> Iterator[Mark]:
+    metadata = body["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            yield owner["uid"]
+    if instance := (metadata.get("labels") or {}).get(INSTANCE_LABEL):
+        yield metadata["namespace"], instance
+
+
+def _unmark(store: _Store, name: Name, body: Json) -> None:
+    for mark in _marks(body):
+        names = store.found_by[mark]
+        names.discard(name)
+        if not names:
+            del store.found_by[mark]
 
 
 def _slim(body: Json) -> Json:

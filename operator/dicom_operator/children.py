@@ -127,7 +127,7 @@ class Children:
         deployment, replicas = observed.child(api.DEPLOYMENT, adapter.key.name), adapter.wanted_replicas
         if replicas > 0 and not available(replicas, deployment, (), {}).true:
             return True  # rolling: the old ReplicaSet may replace a pod that was lost
-        specs = [pod.get("spec", {}) for pod in self._cache.all(api.POD, adapter.key.namespace)]
+        specs = [pod.get("spec", {}) for pod in self._cache.labelled(api.POD, adapter.key.namespace, adapter.key.name)]
         specs += [deployment["spec"]["template"]["spec"]] if deployment else []
         return any(spec.get("serviceAccountName") == account for spec in specs)
 

@@ -19,7 +19,7 @@ from dicom_operator.children import REFUSED_SECONDS, Children
 from dicom_operator.cluster import Cluster
 from dicom_operator.conditions import Condition, find
 from dicom_operator.config import Config
-from dicom_operator.errors import ApiConflict, ApiError, ApiNotFound, ApiUnavailable, NotLeading, SpecError
+from dicom_operator.errors import ApiConflict, ApiError, ApiNotFound, ApiUnauthorized, ApiUnavailable, NotLeading, SpecError
 from dicom_operator.events import Note, Recorder, last_event, transitions
 from dicom_operator.loadbalancer import is_public
 from dicom_operator.metrics import Metrics
@@ -127,11 +127,8 @@ class Reconciler:
 
     def _observe(self, body: Json) -> Observed:
         cache, metadata = self._tools.cache, body["metadata"]
-        namespace, uid = metadata["namespace"], metadata["uid"]
-        children = {
-            observe.ref(child): child for resource in api.OWNED for child in cache.all(resource, namespace) if observe.is_ours(child, uid)
-        }
-        pods = observe.pods_of(cache.all(api.POD, namespace), metadata["name"])
+        children = {observe.ref(child): child for resource in api.OWNED for child in cache.controlled(resource, metadata["uid"])}
+        pods = observe.pods_of(cache.labelled(api.POD, metadata["namespace"], metadata["name"]), metadata["name"])
         return Observed(children, pods, self._tools.reports)
 
     async def _view(self, body: Json, adapter: DicomAdapter, condition: Condition, observed: Observed) -> status.View:
@@ -173,7 +170,7 @@ class Reconciler:
             answer = await tools.cluster.apply_status(document)
         except ApiNotFound:
             return Done()
-        except (ApiConflict, ApiUnavailable) as error:
+        except (ApiConflict, ApiUnauthorized, ApiUnavailable) as error:
             return Retry(error.retry_after or 0.0 if isinstance(error, ApiUnavailable) else 0.0)
         except ApiError as error:
             tools.log.warning("status not written: %s", error.text, extra={"namespace": key.namespace, "adapter": key.name})

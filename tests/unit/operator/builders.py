@@ -74,6 +74,7 @@ def pod(name: str = "ct-east-7c9-x", *, created: str = "2026-01-01T00:00:00Z", u
             "namespace": "rad",
             "uid": uid or name,
             "creationTimestamp": created,
+            "labels": {"app.kubernetes.io/instance": "ct-east"},
             "ownerReferences": [{"kind": "ReplicaSet", "name": name.rpartition("-")[0], "controller": True, "uid": "rs"}],
         },
         "spec": {

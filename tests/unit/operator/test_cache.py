@@ -86,7 +86,33 @@ def test_a_listing_of_one_namespace_leaves_the_others():
     cache.put(SERVICE, thing("b", namespace="two"))
     cache.replace(SERVICE, Listing([], 5), ["one"])
     assert names(cache) == ["b"]
-    assert [item["metadata"]["name"] for item in cache.all(SERVICE, "two")] == ["b"]
+
+
+def owned(name: str, version: int, uid: str, instance: str) -> dict[str, Any]:
+    owners = [{"uid": "somebody"}, {"uid": uid, "controller": True}]
+    return thing(name, version, ownerReferences=owners, labels={"app.kubernetes.io/instance": instance})
+
+
+def test_objects_are_found_by_their_controller_and_by_their_instance():
+    cache = Cache()
+
+    def found(uid: str, instance: str, namespace: str = "rad") -> tuple[list[str], list[str]]:
+        lists = cache.controlled(SERVICE, uid), cache.labelled(SERVICE, namespace, instance)
+        controlled, labelled = (sorted(item["metadata"]["name"] for item in one) for one in lists)
+        return controlled, labelled
+
+    cache.put(SERVICE, owned("a", 1, "one", "ct-east"))
+    cache.put(SERVICE, owned("b", 2, "one", "ct-east"))
+    cache.put(SERVICE, thing("c", 3))
+    assert found("one", "ct-east") == (["a", "b"], ["a", "b"])
+    assert found("somebody", "ct-east", "other") == ([], [])
+    cache.put(SERVICE, owned("a", 4, "two", "mr-west"))  # somebody else controls it now
+    assert found("one", "ct-east") == (["b"], ["b"])
+    assert found("two", "mr-west") == (["a"], ["a"])
+    cache.replace(SERVICE, Listing([owned("a", 4, "two", "mr-west")], 5))
+    assert found("one", "ct-east") == ([], [])
+    cache.remove(SERVICE, owned("a", 6, "two", "mr-west"))
+    assert found("two", "mr-west") == ([], [])
 
 
 def test_what_was_asked_for_and_is_not_there_is_forgotten():

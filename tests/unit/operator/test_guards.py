@@ -96,6 +96,25 @@ def test_kopfs_settings():
     assert len(settings.watching.label_selectors) == len(api.WATCHED) - 1
 
 
+def test_kopf_copies_and_compares_nothing_and_keeps_nothing_on_objects():
+    persistence = build_settings(CONFIG).persistence
+    body = kopf.Body({"metadata": {"annotations": {"a": "b"}}, "spec": {"c": "d"}})
+    patch = kopf.Patch()
+    comparison, progress = persistence.diffbase_storage, persistence.progress_storage
+    essence = comparison.build(body=body)
+    assert essence == {}
+    assert comparison.fetch(body=body) is None
+    comparison.store(body=body, patch=patch, essence=essence)
+    record = kopf.ProgressRecord()
+    handler = kopf.HandlerId("a")
+    progress.store(key=handler, record=record, body=body, patch=patch)
+    progress.purge(key=handler, body=body, patch=patch)
+    progress.touch(body=body, patch=patch, value="now")
+    assert progress.fetch(key=handler, body=body) is None
+    assert progress.clear(essence=essence) is essence
+    assert not patch
+
+
 def test_metric_names_are_api():
     names = set(re.findall(r"^# TYPE (dicom_operator_\w+)", Metrics().render().decode(), re.MULTILINE))
     assert {name for name in names if not name.endswith("_created")} == {

@@ -9,7 +9,7 @@ import pytest
 
 from dicom_operator.api import ADAPTER, BY_KIND, Json
 from dicom_operator.children import NAME_TAKEN_SECONDS
-from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnavailable, NotLeading
+from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnauthorized, ApiUnavailable, NotLeading
 from dicom_operator.reconcile import FIGHT_CORRECTIONS, PENDING_SECONDS, UNRESOLVED_SECONDS
 from dicom_operator.workqueue import Done, RequeueAfter, Retry
 from tests.unit.operator.builders import pod
@@ -139,6 +139,7 @@ async def test_retry_after_is_kept():
         (ApiNotFound("gone"), Done()),
         (ApiConflict("another one"), Retry()),
         (ApiUnavailable("no answer"), Retry()),
+        (ApiUnauthorized("no"), Retry()),
         (ApiForbidden("no"), RequeueAfter(60.0)),
     ],
 )
