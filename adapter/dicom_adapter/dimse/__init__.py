@@ -1,7 +1,7 @@
 """A DICOM upper layer and DIMSE engine on asyncio (PS3.7, PS3.8), both sides.
 
 A library: it knows nothing of HTTP, stores or configuration. `DimseServer` listens, calls `Handlers`, and tells an `Observer`; `connect`
-calls other nodes. Its errors are the tree of `errors`.
+and `Pool` call other nodes. Its errors are the tree of `errors`.
 """
 
 from dicom_adapter.dimse.associate import AssociateRequest, CommonExtended, RoleProposal, UserIdentity
@@ -19,6 +19,7 @@ from dicom_adapter.dimse.errors import (
     PeerSilent,
     PeerUnreachable,
     PeerViolation,
+    PoolClosed,
 )
 from dicom_adapter.dimse.handlers import (
     DataSetInterrupted,
@@ -35,6 +36,7 @@ from dicom_adapter.dimse.handlers import (
 from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Extend
 from dicom_adapter.dimse.observer import AssociationSummary, Observer, Peer, Rejection
+from dicom_adapter.dimse.pool import Pool
 from dicom_adapter.dimse.proposal import Extras, PresentationContext
 from dicom_adapter.dimse.registry import Access
 from dicom_adapter.dimse.server import DimseServer
@@ -72,6 +74,8 @@ __all__ = [
     "PeerSilent",
     "PeerUnreachable",
     "PeerViolation",
+    "Pool",
+    "PoolClosed",
     "PresentationContext",
     "Priority",
     "QueryRequest",
