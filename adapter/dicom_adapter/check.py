@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from dicom_adapter import __version__, credentials
 from dicom_adapter.config import Config
 from dicom_adapter.dicomweb.client import DicomwebClient
+from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
 from dicom_adapter.reach import Step, Way
 from dicom_adapter.state import StoreReason
 
@@ -22,16 +23,18 @@ class _Uncounted:
         """Nothing."""
 
 
-async def check(config: Config, mounts: Path, out: TextIO, *, as_json: bool) -> bool:
+async def check(config: Config, mounts: Path, out: TextIO, *, as_json: bool, proxies: Proxies = NO_PROXIES) -> bool:
     """Walks the way, tells of each step, and whether all of it is open. Stores nothing."""
     access = credentials.access(config.credentials, mounts)
     client = DicomwebClient(
         config.store.url,
         headers=access.credentials.headers,
+        refused=access.credentials.refused,
         tls=access.tls.context,
         observer=_Uncounted(),
         connections=1,
         user_agent=f"dicom-adapter/{__version__} check",
+        proxies=Proxies.always(proxy) if (proxy := config.credentials.proxy) else proxies,
     )
     steps: list[Step] = []
     if not as_json:

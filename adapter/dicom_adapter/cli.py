@@ -96,6 +96,8 @@ def _import(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO,
     warnings.simplefilter("ignore")  # pydicom's quote values
     try:
         environment.check(plan.config)
+        for notice in google_flags.notices(scanned.values):
+            log.write(logs.Severity.WARNING, "FlagWithoutEffect", notice)
         _allow_open_files()
         allocator.keep_freed_memory()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -118,7 +120,9 @@ def _check(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, 
         plan = _plan(scanned, environment, google_hosts)
         logs.configure(err, "text", LogLevel.ERROR)
         environment.check(plan.config)
-        reachable = asyncio.run(check(plan.config, plan.surroundings.mounts, out, as_json="--json" in scanned.values))
+        reachable = asyncio.run(
+            check(plan.config, plan.surroundings.mounts, out, as_json="--json" in scanned.values, proxies=environment.proxies)
+        )
     except ConfigErrors as errors:
         err.write(f"{errors}\n")
         return _WRONG

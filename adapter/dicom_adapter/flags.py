@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dicom_adapter.config import ConfigError
-from dicom_adapter.google_flags import GOOGLE_FLAGS
+from dicom_adapter.google_flags import GOOGLE_FLAGS, IDLE_FLAGS
 from dicom_adapter.reader import did_you_mean
 
 
@@ -30,7 +30,11 @@ OWN_FLAGS = (
     Flag("--log_format", "json|text", "json as Cloud Logging reads it, or text for people (default json)"),
 )
 CHECK_FLAGS = (Flag("--json", "", "one JSON document instead of a line for each step", switch=True),)
-FLAGS = (*OWN_FLAGS, *(Flag(flag.name, flag.value, flag.help, flag.switch) for flag in GOOGLE_FLAGS))
+FLAGS = (
+    *OWN_FLAGS,
+    *(Flag(flag.name, flag.value, flag.help, flag.switch) for flag in GOOGLE_FLAGS),
+    *(Flag(flag.name, flag.value, "accepted, and without effect here", flag.switch) for flag in IDLE_FLAGS),
+)
 
 
 @dataclass(slots=True)

@@ -82,6 +82,9 @@ class Way:
         self._secure = url.scheme == "https"
         self._path = url.path.rstrip("/")
         self._endpoint = Endpoint(url.hostname or "", url.port or (443 if self._secure else 80))
+        if client.proxy:  # there is no other way: name and connection are the proxy's, and TLS passes through it
+            proxy = urlsplit(client.proxy)
+            self._endpoint, self._secure = Endpoint(proxy.hostname or "", proxy.port or 80), False
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, *, write: bool) -> StoreState:

@@ -110,6 +110,11 @@ class DicomwebClient:
         """Host and port of the store, and its address as last resolved."""
         return self._transport.endpoint
 
+    @property
+    def proxy(self) -> str:
+        """The HTTP proxy that requests take; empty for the direct way."""
+        return self._transport.proxy
+
     # -- STOW-RS -----------------------------------------------------------------------------------
 
     async def store(self, upload: Upload, *, fresh: bool = False, at: str = "") -> Answer:

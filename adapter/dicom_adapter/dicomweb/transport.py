@@ -186,7 +186,7 @@ class Transport:
         self._refused = refused or _no_others
         self._tls = tls
         self._observer = observer
-        self._proxy = proxies.choose(self.base.scheme, self.base.host or "", self.base.port or 0)
+        self.proxy = proxies.choose(self.base.scheme, self.base.host or "", self.base.port or 0) or ""
         self._resolver = _Resolver()
         self._kept = self._session(connections, user_agent, keep=True)
         self._fresh = self._session(connections, user_agent, keep=False)
@@ -250,7 +250,7 @@ class Transport:
                 data=upload.body() if upload else None,
                 allow_redirects=False,
                 ssl=True if tls is None else tls,
-                proxy=self._proxy,
+                proxy=self.proxy or None,
                 timeout=_UPLOAD if upload else _DOWNLOAD,
             ) as response:
                 answered = True
@@ -268,4 +268,4 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if answered and not isinstance(error, aiohttp.ClientError | TimeoutError):
                 raise
-            raise translate(error, self.endpoint, kept=connection.kept and not answered, proxy=self._proxy or "") from error
+            raise translate(error, self.endpoint, kept=connection.kept and not answered, proxy=self.proxy) from error

@@ -12,7 +12,7 @@ import pytest
 from dicom_adapter import messages
 from dicom_adapter.config import OnConflict
 from dicom_adapter.delivery.verdict import Outcome
-from tests.support.delivering import Sender, delivering, other
+from tests.support.delivering import Sender, Token, delivering, other
 from tests.support.dicom import Instance, generated
 from tests.support.google import CLOUD_HEALTHCARE, GoogleIdentity
 from tests.support.healthcare import DELETE, READ, WRITE, HealthcareApi
@@ -26,7 +26,7 @@ POLICIES = pytest.mark.parametrize("policy", list(OnConflict))
 async def store(policy: OnConflict, seconds: int = 10) -> AsyncIterator[tuple[HealthcareApi, Sender]]:
     async with GoogleIdentity() as identity, HealthcareApi(identity) as api:
         token = identity.issue("a@p.iam.gserviceaccount.com", [CLOUD_HEALTHCARE])
-        async with delivering(api.url, token=token, on_conflict=policy, seconds=seconds) as sender:
+        async with delivering(api.url, credentials=Token(token), on_conflict=policy, seconds=seconds) as sender:
             yield api, sender
 
 

@@ -6,7 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from io import BytesIO
+from io import BytesIO, StringIO
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -14,12 +15,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_adapter.auth.tls import StoreTls
+from dicom_adapter.check import check
 from dicom_adapter.dicomweb import client as client_module
 from dicom_adapter.dicomweb.client import DicomwebClient, InstancePath, Refusal
 from dicom_adapter.dicomweb.errors import BrokenAnswer, StoreUnreachable
 from dicom_adapter.dicomweb.multipart import NotMultipart, PartBegins, PartsReader
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
 from dicom_adapter.dicomweb.upload import Part, Upload
+from dicom_adapter.document import load
 from dicom_adapter.environment import Environment
 from tests.support import faults, multipart
 from tests.support.google import CLOUD_HEALTHCARE, GoogleIdentity
@@ -382,6 +385,19 @@ async def test_the_configured_proxy_is_taken_and_hears_no_token_of_an_https_stor
         with pytest.raises(StoreUnreachable) as caught:
             await adapter.search()
         assert caught.value.comment == "Unreachable, the proxy 127.0.0.1:1 cannot be reached"
+
+
+async def test_check_walks_to_the_proxy_and_asks_through_it(tmp_path: Path) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response([]) if request.method == "GET" else web.Response(status=400)
+
+    out = StringIO()
+    async with server(answering(handler)) as url:
+        config = load(f"aeTitle: GATE\ndicomStore: http://pacs.example/dicom-web\ncredentials: {{proxy: '{url}'}}", {}, aliases={})
+        assert await check(config, tmp_path, out, as_json=False)
+    lines = out.getvalue().splitlines()
+    assert [line.split()[:2] for line in lines[1:6]] == [["ok", step] for step in ("DNS", "TCP", "credentials", "list", "write")]
+    assert lines[2].endswith(url.removeprefix("http://"))
 
 
 @pytest.mark.parametrize(

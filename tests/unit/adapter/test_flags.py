@@ -6,7 +6,7 @@ import pytest
 
 from dicom_adapter.config import ConfigError
 from dicom_adapter.flags import FLAGS, scan, usage
-from dicom_adapter.google_flags import overrides
+from dicom_adapter.google_flags import notices, overrides
 
 
 def test_both_spellings_of_a_value_and_bare_switches() -> None:
@@ -26,6 +26,49 @@ def test_scopes_are_separated_by_commas_and_empty_values_are_not_set() -> None:
     assert overrides({"--oauth_scopes": "a, b,", "--dimse_aet": "", "--verbose": "false"}, []) == {"spec.credentials.scopes": ["a", "b"]}
 
 
+def test_retries_and_conflicts_in_googles_spelling() -> None:
+    delays = ["--min_upload_delay=100", "--max_waiting_time_between_uploads", "9000"]
+    found = scan(["--stow_overwrite", "--persistent_file_upload_retry_amount=5", *delays, "--http_error_codes_to_retry=409, 418"])
+    errors: list[ConfigError] = []
+    assert overrides(found.values, errors) == {
+        "spec.delivery.onConflict": "Overwrite",
+        "spec.delivery.retry.maxAttempts": 6,
+        "spec.delivery.retry.initialDelayMilliseconds": 100,
+        "spec.delivery.retry.maxDelayMilliseconds": 9000,
+        "spec.delivery.retry.statusCodes": [408, 409, 418, 429, 500, 502, 503, 504],
+    }
+    assert found.errors == errors == []
+    assert overrides({"--http_error_codes_to_retry": "[]", "--stow_overwrite": "false"}, []) == {
+        "spec.delivery.retry.statusCodes": [408, 429, 500, 502, 503, 504]
+    }
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "why"),
+    [
+        ("--persistent_file_upload_retry_amount", "20", "'20' is not a number of retries; write a number from 0 to 19"),
+        ("--min_upload_delay", "0", "'0' is not a number of milliseconds; write a number from 10 to 60000"),
+        ("--max_waiting_time_between_uploads", "1h", "'1h' is not a number of milliseconds; write a number from 10 to 300000"),
+        ("--http_error_codes_to_retry", "500,600", "'600' is not an HTTP status; write a number from 400 to 599"),
+    ],
+)
+def test_a_value_that_is_none(flag: str, value: str, why: str) -> None:
+    errors: list[ConfigError] = []
+    assert overrides({flag: value}, errors) == {}
+    assert [str(error) for error in errors] == [f"{flag}: {why}"]
+
+
+def test_flags_without_effect_are_answered_with_a_notice() -> None:
+    found = scan(["--stow_http2", "--monitoring_project_id=p"])
+    assert found.errors == []
+    assert overrides(found.values, []) == {}
+    assert notices(found.values) == [
+        "--stow_http2 has no effect: connections are kept and shared, images go over HTTP/1.1 in either case; remove the flag",
+        "--monitoring_project_id has no effect: metrics are served at /metrics, for Prometheus to collect; remove the flag",
+    ]
+    assert notices({"--monitoring_project_id": ""}) == []
+
+
 def test_the_last_value_of_a_flag_counts() -> None:
     assert scan(["--dimse_port=1", "--dimse_port=2"]).values == {"--dimse_port": "2"}
 
@@ -34,7 +77,6 @@ def test_the_last_value_of_a_flag_counts() -> None:
     ("arguments", "expected"),
     [
         (["--dimse_prt=1"], ["--dimse_prt: is not a flag of this version; did you mean '--dimse_port'?"]),
-        (["--stow_http2"], ["--stow_http2: is not a flag of this version; dicom-adapter import --help lists them"]),
         (
             ["--aet_dictionary", "/x", "--verbose"],
             ["--aet_dictionary: is not a flag of this version; dicom-adapter import --help lists them"],
