@@ -124,6 +124,9 @@ class Wire:
 
     abort = close
 
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        raise AssertionError("nobody was silent")
+
     def check(self) -> None:
         """Whole PDUs of the kinds that an acceptor sends, and after an A-ABORT or a rejection nothing but more of the same."""
         position, over = 0, False

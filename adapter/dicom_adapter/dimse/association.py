@@ -4,10 +4,13 @@ One timer serves all deadlines. It is set for the nearest and looks again when i
 """
 
 import asyncio
+import contextlib
 import logging
+import socket
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from dicom_adapter.dimse.deadlines import Deadline, Due, Silence
 from dicom_adapter.dimse.errors import (
@@ -66,6 +69,16 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close at once."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known beside: `socket`."""
+
+
+def reset(connection: Connection) -> None:
+    """Close with a RST. Behind a FIN, what the peer leaves unread would stay in the kernel for minutes, and the peer would not notice."""
+    with contextlib.suppress(OSError):
+        connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.abort()
 
 
 class Association(ABC):
@@ -330,4 +343,4 @@ class Association(ABC):
         source = AbortSource.SERVICE_USER if due is Due.DRAINED else AbortSource.SERVICE_PROVIDER
         self._abort(source, PeerSilent(self._sentence(due)))
         if due is Due.UNREAD:
-            self._connection.abort()
+            reset(self._connection)

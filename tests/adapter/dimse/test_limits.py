@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from typing import cast
 
 import pytest
 import uvloop
 
 from dicom_adapter.dimse import Status, StoreRequest
+from dicom_adapter.dimse.association import Connection, reset
 from dicom_adapter.dimse.transport import FIRST_READ_BYTES
 from tests.adapter.dimse.serving import Keeper, Serving, eventually, serving
 from tests.support.rawscu import (
@@ -166,6 +168,24 @@ def test_a_peer_that_reads_nothing_is_dropped() -> None:
         assert summary.outcome == "aborted"
         assert summary.reason == "it left our answers unread for 2 s (spec.limits.dimseTimeoutSeconds)"
         scu.close()
+
+
+def test_what_is_reset_leaves_nothing_in_the_kernel_and_its_peer_notices() -> None:
+    class Transport:
+        def __init__(self, sock: socket.socket) -> None:
+            self.get_extra_info = {"socket": sock}.get
+            self.abort = sock.close
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as peer:
+        ours, _ = listener.accept()
+        ours.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                ours.send(bytes(100_000))
+        reset(cast(Connection, Transport(ours)))
+        with pytest.raises(ConnectionResetError):
+            while peer.recv(1 << 20):
+                pass
 
 
 def test_a_slow_handler_holds_its_peer_back_and_nothing_is_lost() -> None:
