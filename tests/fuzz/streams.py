@@ -10,20 +10,13 @@ from typing import TypeVar
 
 from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.pdu import Fragment
-from tests.support.hostile import ASSOCIATION, UNFINISHED, Where, catalogue
-from tests.support.rawscu import RELEASE_RQ
+from tests.support.hostile import BEGINNINGS, Where, catalogue
 
 Read = TypeVar("Read")
 
 LIMITS = Limits(max_pdu_bytes=16384, max_associate_bytes=32768, max_command_bytes=512)
 """Small, so that fuzzed input reaches them."""
 
-BEGINNINGS = {
-    Where.CONNECTION: b"",
-    Where.ASSOCIATION: ASSOCIATION,
-    Where.DATA_SET: ASSOCIATION + UNFINISHED,
-    Where.RELEASED: ASSOCIATION + RELEASE_RQ,
-}
 SEED_BYTES = 4096
 
 

@@ -18,6 +18,7 @@ from tests.support.rawscu import (
     EXPLICIT,
     IMPLICIT,
     LAST,
+    RELEASE_RQ,
     VERIFICATION,
     AssociationAborted,
     AssociationRejected,
@@ -45,6 +46,15 @@ class Where(StrEnum):
     ASSOCIATION = "association"
     DATA_SET = "inside a data set"
     RELEASED = "released"
+
+
+BEGINNINGS = {
+    Where.CONNECTION: b"",
+    Where.ASSOCIATION: ASSOCIATION,
+    Where.DATA_SET: ASSOCIATION + UNFINISHED,
+    Where.RELEASED: ASSOCIATION + RELEASE_RQ,
+}
+"""What has been sent by then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,10 +55,12 @@ class Window:
         return Vitals(resident, peak, len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), alive)
 
     async def quiet(self, pid: int, seconds: float = 60.0) -> Vitals:
-        """The same once no connection is alive any more."""
+        """The same once nothing of a connection is alive any more."""
+        now = await self.vitals(pid)
         async with asyncio.timeout(seconds):
-            while (now := await self.vitals(pid)).alive["SocketProtocol"]:  # noqa: ASYNC110 -- another process: there is no event
+            while any(count for kind, count in now.alive.items() if kind != "Task"):
                 await asyncio.sleep(0.05)
+                now = await self.vitals(pid)
         return now
 
     def close(self) -> None:
