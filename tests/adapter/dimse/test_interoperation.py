@@ -3,6 +3,7 @@
 What a sender re-encodes on the way is compared with what dcmtk's storescp got from the same sender.
 """
 
+import asyncio
 import json
 from collections import Counter
 from io import BytesIO
@@ -141,21 +142,29 @@ def test_orthanc_as_sender(tmp_path: Path) -> None:
 
 
 def test_dcmjs_dimse_with_an_asynchronous_operations_window(tmp_path: Path) -> None:
-    """It encodes what it sends anew: the pixels are compared."""
+    """None is answered before four have come. It encodes what it sends anew: the pixels are compared."""
     names = ("MR big endian", "JPEG baseline", "JPEG-LS", "JPEG 2000", "RLE")
     files, book = dicom.write_samples(tmp_path, names), Book()
-    with serving(book) as server:
+    fourth = asyncio.Event()
+
+    async def store(request: StoreRequest) -> Status:
+        status = await book(request)
+        if len(book.sent) == 4:
+            fourth.set()
+        await fourth.wait()
+        return status
+
+    with serving(store) as server:
         done = peers.node("send.js", str(server.port), "4", *files)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
-        assert told["errors"] == []
+        assert (told["window"], told["errors"]) == ([4, 1], [])
         assert told["statuses"] == {str(file): 0 for file in files}
         assert server.recorder.end().operations == {("C-ECHO", 0): 1, ("C-STORE", 0): len(files)}
     arrived = dict(zip(book.uids, book.sent, strict=True))
     for file in files:
-        sop_class, uid, syntax, _ = instance(file)
-        assert arrived[uid].transfer_syntax_uid == syntax
-        part10 = FileMeta(sop_class, uid, syntax, "1.2.3", "TEST").encode() + arrived[uid].data_set
+        sop_class, uid, _, _ = instance(file)
+        part10 = FileMeta(sop_class, uid, arrived[uid].transfer_syntax_uid, "1.2.3", "TEST").encode() + arrived[uid].data_set
         assert pixels(pydicom.dcmread(BytesIO(part10))) == pixels(pydicom.dcmread(file))
 
 
