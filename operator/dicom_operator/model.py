@@ -44,7 +44,7 @@ DEFAULT_LIMITS = {
 RETRIED = (408, 429, 500, 502, 503, 504)
 """HTTP statuses after which an upload is tried again, unless `delivery.retry.statusCodes` says others."""
 
-HTTP_PROXY = re.compile(r"http://[^/@?#\s]+")
+HTTP_PROXY = re.compile(r"http://([^/@?#:\s\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -221,7 +221,11 @@ def _credentials(section: Section, store: Store) -> Json:
 
 def _proxy(section: Section) -> str:
     text = section.text("proxy").rstrip("/")
-    if not HTTP_PROXY.fullmatch(text):
+    try:
+        good = HTTP_PROXY.fullmatch(text) and urlsplit(text).port != 0
+    except ValueError:  # a port above 65535, an address that is none
+        good = False
+    if not good:
         raise SpecError(f"{section.path}.proxy", messages.proxy())
     return text
 

@@ -77,6 +77,26 @@ REFUSED = [
         "must be the URL of an HTTP proxy, without user, password and path; write for example 'http://proxy.example:3128'",
     ),
     (
+        {"credentials": {"proxy": "http://proxy.example:3128x"}},
+        "spec.credentials.proxy",
+        "must be the URL of an HTTP proxy, without user, password and path; write for example 'http://proxy.example:3128'",
+    ),
+    (
+        {"credentials": {"proxy": "http://proxy.example:65536"}},
+        "spec.credentials.proxy",
+        "must be the URL of an HTTP proxy, without user, password and path; write for example 'http://proxy.example:3128'",
+    ),
+    (
+        {"credentials": {"proxy": "http://proxy.example:0"}},
+        "spec.credentials.proxy",
+        "must be the URL of an HTTP proxy, without user, password and path; write for example 'http://proxy.example:3128'",
+    ),
+    (
+        {"credentials": {"proxy": "http://[1]:3128"}},
+        "spec.credentials.proxy",
+        "must be the URL of an HTTP proxy, without user, password and path; write for example 'http://proxy.example:3128'",
+    ),
+    (
         {"delivery": {"retry": {"initialDelayMilliseconds": 6000, "maxDelayMilliseconds": 5000}}},
         "spec.delivery.retry.maxDelayMilliseconds",
         "must be a whole number between 6000 and 300000, not 5000",
