@@ -12,7 +12,7 @@ from dicom_operator.cache import Cache
 from dicom_operator.cluster import Cluster
 from dicom_operator.conditions import Condition
 from dicom_operator.config import Config
-from dicom_operator.difference import difference
+from dicom_operator.difference import difference, foreign_ports, with_ports
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiRejected, ApiUnavailable, OwnershipConflict
 from dicom_operator.events import Note
 from dicom_operator.model import DicomAdapter
@@ -93,7 +93,7 @@ class Children:
             if path is None:
                 continue
             try:
-                answer = await self._cluster.apply(_onto(child, live))
+                answer = await self._write(child, live)
             except (ApiForbidden, ApiRejected) as refusal:
                 _refuse(result, refusal)  # the other children are served all the same
                 continue
@@ -111,6 +111,20 @@ class Children:
             note = _restored(child, live, path, was_applied=was_applied)
             if note:
                 result.restored.append((child["kind"], note))
+
+    async def _write(self, child: Json, live: Json | None) -> Json:
+        """By apply. Ports that somebody has put into a Service are replaced before: an apply leaves them, and refuses two of one name."""
+        if live is None:
+            return await self._cluster.apply(child)
+        if foreign_ports(child, live) and _hash(live) == _hash(child):
+            live = await self._cluster.replace_ports(with_ports(child, live))
+        try:
+            return await self._cluster.apply(_onto(child, live))
+        except ApiRejected:
+            if not foreign_ports(child, live):
+                raise
+            live = await self._cluster.replace_ports(with_ports(child, live))
+            return await self._cluster.apply(_onto(child, live))
 
     async def _prune(self, adapter: DicomAdapter, wanted: set[Ref], observed: Observed) -> None:
         """Deletes children that we control and that are no longer desired."""

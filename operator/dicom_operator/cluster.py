@@ -38,6 +38,10 @@ class Cluster(Protocol):
         """Server-side apply of the status."""
         ...
 
+    async def replace_ports(self, body: Json) -> Json:
+        """Replaces the ports of that very Service as it was seen."""
+        ...
+
     async def delete(self, body: Json) -> None:
         """Deletes that very object as it was seen; fine when it is gone or changed, for the watch tells of that."""
         ...
@@ -98,6 +102,13 @@ class KubeCluster:
     async def apply_status(self, body: Json) -> Json:
         """See Cluster."""
         return await self._apply(body, "status")
+
+    async def replace_ports(self, body: Json) -> Json:
+        """See Cluster."""
+        metadata = body["metadata"]
+        patch = {"metadata": {key: metadata[key] for key in ("uid", "resourceVersion")}, "spec": {"ports": body["spec"]["ports"]}}
+        where, query = (metadata["namespace"], metadata["name"]), {"fieldManager": api.FIELD_MANAGER}
+        return await self._write(Request("patch", api.SERVICE, *where, query=query, body=patch, content_type=MERGE))
 
     async def delete(self, body: Json) -> None:
         """See Cluster."""

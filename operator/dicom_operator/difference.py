@@ -23,6 +23,8 @@ MERGE_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 """Keys of the list-maps in what we render; `ports` differ between pods and Services."""
 
+SERVICE_PORT = ("port", "protocol")
+
 ATOMIC = frozenset({"selector", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector", "ingress", "egress"})
 """Fields that the API replaces as a whole and fills in nothing: one more label in a selector, or a port range in a rule, is a change."""
 
@@ -30,6 +32,28 @@ ATOMIC = frozenset({"selector", "podSelector", "namespaceSelector", "labelSelect
 def difference(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str | None:
     """The path of the first declared field that the live object does not have, or None."""
     return _compare(desired, live, "", "")
+
+
+def foreign_ports(desired: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
+    """Whether a Service has ports that we do not want: an apply leaves those that somebody else has put in."""
+    if desired["kind"] != "Service":
+        return False
+    wanted = {_port(item) for item in desired["spec"]["ports"]}
+    return any(_port(item) not in wanted for item in live["spec"].get("ports") or ())
+
+
+def with_ports(desired: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """The live Service with the wanted ports and no others; one that is put back keeps its node port."""
+    before = {item.get("name"): item for item in live["spec"].get("ports") or ()}
+    ports = [
+        {**{key: value for key, value in before.get(item["name"], {}).items() if key == "nodePort"}, **item}
+        for item in desired["spec"]["ports"]
+    ]
+    return {**live, "spec": {**live["spec"], "ports": ports}}
+
+
+def _port(item: Mapping[str, Any]) -> tuple[Any, Any]:
+    return item["port"], item.get("protocol", "TCP")
 
 
 def _compare(desired: Any, live: Any, path: str, field: str) -> str | None:
@@ -56,6 +80,8 @@ def _compare_lists(desired: Sequence[Any], live: Any, path: str, field: str) -> 
     if not isinstance(live, list):
         return path
     keys = _keys(field, desired)
+    if keys == SERVICE_PORT and len(live) > len(desired):
+        return path  # the load balancer has the DICOM port and nothing else
     if keys:
         by_key = {tuple(item.get(key) for key in keys): item for item in live}
         for item in desired:
@@ -85,7 +111,7 @@ def _keys(field: str, items: Sequence[Any]) -> tuple[str, ...]:
     if field == "ports" and items and isinstance(items[0], Mapping):
         if "containerPort" in items[0]:
             return ("containerPort", "protocol")
-        return ("port", "protocol") if "targetPort" in items[0] else ()  # those of a NetworkPolicy have no key
+        return SERVICE_PORT if "targetPort" in items[0] else ()  # those of a NetworkPolicy have no key
     return MERGE_KEYS.get(field, ())
 
 

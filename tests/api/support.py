@@ -235,12 +235,16 @@ class Namespace:
         self.wait_for("services", name)
         self.patch("services", name, {"status": {"loadBalancer": {"ingress": [entry]}}}, "status")
 
-    def serve(self, name: str = "ct-east", count: int = 1) -> None:
-        """Pods become ready and the Service gets an address: then the adapter is Ready."""
-        self.address(name=name)
+    def serve_inside(self, name: str = "ct-east", count: int = 1) -> None:
+        """As `serve`, for an adapter without a load balancer."""
         for pod in self.pods(name, count):
             self.pod_ready(pod)
         self.wait_condition("Ready", "Available", name)
+
+    def serve(self, name: str = "ct-east", count: int = 1) -> None:
+        """Pods become ready and the Service gets an address: then the adapter is Ready."""
+        self.address(name=name)
+        self.serve_inside(name, count)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from tests.support.kubernetes import condition, wait_until
 
 pytestmark = pytest.mark.usefixtures("operator")
 TEMPLATE = ("spec", "template")
+DICOM_PORT = {"name": "dicom", "port": 2575, "targetPort": "dicom", "protocol": "TCP"}
 
 
 def children(namespace: Namespace, name: str = "ct-east") -> set[tuple[str, str]]:
@@ -143,6 +144,8 @@ def test_a_deleted_child_is_back_within_a_second(namespace: Namespace, operator:
         ("services", "ct-east", {"spec": {"loadBalancerSourceRanges": ["0.0.0.0/0"]}}, "spec.loadBalancerSourceRanges"),
         ("configmaps", "ct-east", {"data": {"dicomadapter.yaml": "{}"}}, "data[dicomadapter.yaml]"),
         ("services", "ct-east", {"spec": {"selector": {"track": "canary"}}}, "spec.selector"),
+        ("services", "ct-east", {"spec": {"ports": [{"name": "dicom", "port": 104, "targetPort": "dicom"}]}}, "spec.ports"),
+        ("services", "ct-east", {"spec": {"ports": [DICOM_PORT, {"name": "web", "port": 80, "targetPort": "http"}]}}, "spec.ports"),
         ("networkpolicies", "ct-east", {"spec": {"ingress": None}}, "spec.ingress"),
         ("networkpolicies", "ct-east", {"spec": {"podSelector": {"matchLabels": {"track": "canary"}}}}, "spec.podSelector"),
         ("serviceaccounts", "ct-east", {"automountServiceAccountToken": True}, "automountServiceAccountToken"),
@@ -166,6 +169,21 @@ def test_an_edited_child_is_put_right_within_a_second(namespace: Namespace, plur
     assert time.monotonic() - started < 1
     if field:
         wait_until("event", lambda: [item for item in namespace.events("ChildRestored") if f"was changed at {field}" in item["message"]])
+
+
+def test_a_port_that_was_put_back_follows_the_spec_again(namespace: Namespace):
+    """What was put back is ours in another way than what was applied; a change of the spec must take it away all the same."""
+    namespace.adapter(service={"type": "NodePort"})
+    namespace.serve_inside()
+    node_port = namespace.get("services", "ct-east")["spec"]["ports"][0]["nodePort"]
+    for port in (104, 11112):
+        edited = {"spec": {"ports": [{"name": "dicom", "port": 1, "targetPort": "dicom"}]}}
+        namespace.patch("services", "ct-east", edited)
+        wait_until("put back", lambda: namespace.get("services", "ct-east")["spec"]["ports"][0]["port"] != 1)
+        namespace.change(port=port)
+        (found,) = namespace.get("services", "ct-east")["spec"]["ports"]
+        assert (found["port"], namespace.condition("Applied")["reason"]) == (port, "Applied")
+    assert found["nodePort"] == node_port
 
 
 def counted(namespace: Namespace, count: int) -> bool:

@@ -42,6 +42,7 @@ async def test_what_is_pruned_is_exactly_what_was_seen():
 WRITES: dict[str, Callable[[KubeCluster], Any]] = {
     "apply": lambda it: it.apply(OBJECT),
     "apply_status": lambda it: it.apply_status({**OBJECT, "kind": "DicomAdapter"}),
+    "replace_ports": lambda it: it.replace_ports({**OBJECT, "spec": {"ports": []}}),
     "delete": lambda it: it.delete(OBJECT),
     "create_event": lambda it: it.create_event(EVENT),
     "patch_event": lambda it: it.patch_event("rad", "a.1", {}),

@@ -34,6 +34,11 @@ SIDECAR = {"name": "istio-proxy", "image": "b"}
             None,
         ),
         ({"ports": [{"port": 1, "protocol": "TCP", "targetPort": "x"}]}, {"ports": [{"port": 2, "protocol": "TCP"}]}, "ports[1,TCP]"),
+        (
+            {"ports": [{"port": 1, "protocol": "TCP", "targetPort": "x"}]},
+            {"ports": [{"port": 1, "protocol": "TCP", "targetPort": "x"}, {"port": 2, "protocol": "TCP", "targetPort": "x"}]},
+            "ports",
+        ),
         ({"ports": [{"containerPort": 1, "protocol": "TCP"}]}, {"ports": [{"containerPort": 1, "protocol": "TCP", "name": "x"}]}, None),
         ({"list": [{"ports": [{"port": 1}]}]}, {"list": [{"ports": [{"port": 1, "protocol": "TCP"}]}]}, None),
         ({"ingress": [{"a": 1}]}, {"ingress": [{"a": 1}, {"b": 1}]}, "ingress"),

@@ -94,6 +94,10 @@ class FakeCluster:
             new["status"] = old["status"]
         return self.put(new)
 
+    async def replace_ports(self, found: Json) -> Json:
+        self.calls.append(("replace", found["kind"], found["metadata"]["name"]))
+        return self.put(copy.deepcopy(found))
+
     async def apply_status(self, found: Json) -> Json:
         kind, name = found["kind"], found["metadata"]["name"]
         self.calls.append(("status", kind, name))
