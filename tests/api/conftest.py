@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 
 import pytest
 
+from tests.api.pages import PAGE_ADDRESS, StatusPage
 from tests.api.support import Api, Namespace, OperatorProcess
 from tests.support.apiserver import ApiServer
 
@@ -42,3 +45,16 @@ def namespace(api: Api) -> Iterator[Namespace]:
     yield found
     found.scan()
     api.delete(f"/apis/dicomadapter.io/v1alpha1/namespaces/{name}/dicomadapters")
+
+
+@pytest.fixture
+def status_page() -> Iterator[type[StatusPage]]:
+    """An adapter's HTTP port, for pods with the address PAGE_ADDRESS."""
+    page = type("Page", (StatusPage,), {})
+    server = ThreadingHTTPServer((PAGE_ADDRESS, 8080), page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield page
+    server.shutdown()
+    thread.join()
+    server.server_close()

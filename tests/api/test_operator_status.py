@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
-from tests.api.support import IMAGE, Namespace
+from tests.api.pages import PAGE_ADDRESS, StatusPage, report
+from tests.api.support import IMAGE, Namespace, Refused
 from tests.support.kubernetes import wait_until
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -157,6 +153,67 @@ def test_a_quota(namespace: Namespace):
     assert "is forbidden: exceeded quota: team" in ready["message"]
 
 
+def test_an_admission_policy_that_refuses_the_pods(namespace: Namespace):
+    """Pod Security, or a policy of the cluster: its own words are shown."""
+    root = "/apis/admissionregistration.k8s.io/v1"
+    name, sentence = f"no-pods-{namespace.name}", "pods of this namespace must come from the hospital's registry"
+    here = {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    policy = {"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "false", "message": sentence}]}
+    binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": here}}
+    for plural, kind, spec in (
+        ("validatingadmissionpolicies", "ValidatingAdmissionPolicy", policy),
+        ("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", binding),
+    ):
+        body = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        namespace.api.create(f"{root}/{plural}", body)
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
+
+    def in_force() -> bool:
+        try:
+            namespace.api.create(namespace.path("pods") + "?dryRun=All", pod)
+        except Refused as refusal:
+            return sentence in refusal.message
+        return False
+
+    wait_until("the policy is in force", in_force)
+    namespace.adapter()
+    ready = namespace.wait_condition("Ready", "ReplicaFailure")
+    assert ready["message"].startswith('pods "ct-east-')
+    assert ready["message"].endswith(f"denied request: {sentence}")
+    wait_until("event", lambda: event_messages(namespace, "AdapterNotReady") == [ready["message"]])
+
+
+def test_a_namespace_that_enforces_restricted_admits_the_pods(namespace: Namespace):
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}
+    namespace.api.patch(f"/api/v1/namespaces/{namespace.name}", {"metadata": {"labels": labels}})
+    namespace.adapter()
+    namespace.serve()
+
+
+def test_a_port_that_is_in_use_in_the_pod(namespace: Namespace):
+    """A sidecar that was injected listens where the adapter wants to: the adapter's last line says so."""
+    namespace.adapter()
+    (pod,) = namespace.pods()
+    line = "--port: port 11112 cannot be opened (address already in use); free it or choose another"
+    namespace.container_status(
+        pod, restartCount=2, state={"waiting": {"reason": "CrashLoopBackOff"}}, lastState={"terminated": {"exitCode": 1, "message": line}}
+    )
+    assert (
+        namespace.wait_condition("Ready", "CrashLooping")["message"]
+        == f"pod {pod['metadata']['name']} ended with exit 1; its last line: {line}"
+    )
+
+
+def test_annotations_that_are_too_long_together(namespace: Namespace):
+    """The API server's words, when it will not have the Service."""
+    namespace.adapter(service={"annotations": {"x/" + "y" * 63: "z" * 4000, **{f"x/{n}": "z" * 4090 for n in range(63)}}})
+    ready = namespace.wait_condition("Ready", "Rejected")
+    assert ready["message"].startswith(
+        "the API server refused Service 'ct-east': Service \"ct-east\" is invalid: metadata.annotations: Too long"
+    )
+
+
 def test_an_object_that_the_api_server_refuses(namespace: Namespace):
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"}, "spec": {"hard": {"services.loadbalancers": "0"}}}
     namespace.api.create(f"/api/v1/namespaces/{namespace.name}/resourcequotas", quota)
@@ -178,45 +235,6 @@ def test_an_affinity_that_kubernetes_does_not_know(namespace: Namespace):
     assert "nonsense" in ready["message"]
 
 
-class StatusPage(BaseHTTPRequestHandler):
-    answer: bytes = b""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.answer)))
-        self.end_headers()
-        self.wfile.write(self.answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def status_page() -> Iterator[type[StatusPage]]:
-    """An adapter's HTTP port, at an address that no other test's pods have."""
-    page = type("Page", (StatusPage,), {})
-    server = ThreadingHTTPServer(("127.77.0.1", 8080), page)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield page
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def report(
-    *, ready: bool = True, reason: str = "Ready", message: str = "", store: str = "Reachable", store_message: str = "the store answers"
-) -> bytes:
-    body = {
-        "version": 1,
-        "ready": ready,
-        "reason": reason,
-        "message": message,
-        "store": {"url": "x", "reason": store, "message": store_message},
-    }
-    return json.dumps(body).encode()
-
-
 def test_what_the_adapter_finds_at_the_store_is_a_condition_that_never_gates_ready(namespace: Namespace, status_page: type[StatusPage]):
     unauthorized = (
         "the store answers 401 UNAUTHENTICATED: the credentials in Secret 'gcs-key', key 'key.json', are not accepted; "
@@ -227,7 +245,7 @@ def test_what_the_adapter_finds_at_the_store_is_a_condition_that_never_gates_rea
     namespace.address()
     (pod,) = namespace.pods()
     assert namespace.condition("StoreReachable") == {}  # before the first probe
-    namespace.pod_ready(pod, "127.77.0.1")
+    namespace.pod_ready(pod, PAGE_ADDRESS)
     found = namespace.wait_condition("StoreReachable", "Unauthorized")
     assert (found["status"], found["message"]) == ("False", unauthorized)
     assert namespace.wait_condition("Ready", "Available")["status"] == "True"
@@ -245,7 +263,7 @@ def test_a_missing_secret_is_named_by_the_adapter(namespace: Namespace, status_p
     namespace.adapter(credentials={"basicAuthSecret": {"name": "gcs-key"}, "allowInsecure": True})
     namespace.address()
     (pod,) = namespace.pods()
-    namespace.kubelet(pod, {"phase": "Running", "podIP": "127.77.0.1", "podIPs": [{"ip": "127.77.0.1"}]})
+    namespace.kubelet(pod, {"phase": "Running", "podIP": PAGE_ADDRESS, "podIPs": [{"ip": PAGE_ADDRESS}]})
     ready = namespace.wait_condition("Ready", "SecretMissing")
     assert ready["message"] == missing
     wait_until("event", lambda: event_messages(namespace, "AdapterNotReady") == [missing])

@@ -1,0 +1,37 @@
+"""An adapter's `/status`, as a pod on paper would serve it."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler
+
+PAGE_ADDRESS = "127.77.0.1"
+"""Where the page is: an address that no other pod of the tests has."""
+
+
+class StatusPage(BaseHTTPRequestHandler):
+    """Answers every request with `answer`."""
+
+    answer: bytes = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def report(
+    *, ready: bool = True, reason: str = "Ready", message: str = "", store: str = "Reachable", store_message: str = "the store answers"
+) -> bytes:
+    body = {
+        "version": 1,
+        "ready": ready,
+        "reason": reason,
+        "message": message,
+        "store": {"url": "x", "reason": store, "message": store_message},
+    }
+    return json.dumps(body).encode()
