@@ -34,7 +34,7 @@ async def check(config: Config, mounts: Path, out: TextIO, *, as_json: bool, pro
         observer=_Uncounted(),
         connections=1,
         user_agent=f"dicom-adapter/{__version__} check",
-        proxies=Proxies.always(proxy) if (proxy := config.credentials.proxy) else proxies,
+        proxies=credentials.proxies(config.credentials, proxies),
     )
     steps: list[Step] = []
     if not as_json:

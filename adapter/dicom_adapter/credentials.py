@@ -12,6 +12,7 @@ from dicom_adapter.auth.mounted import Missing, Mounted, MountedFile, Unusable
 from dicom_adapter.auth.tls import ClientCertificate, StoreTls
 from dicom_adapter.auth.tokens import BasicAuth, BearerToken, CredentialsUnavailable, NoCredentials, StoreCredentials
 from dicom_adapter.config import CredentialKind, Credentials, ObjectKey
+from dicom_adapter.dicomweb.proxies import Proxies
 from dicom_adapter.state import Reason
 
 
@@ -43,9 +44,9 @@ def access(spec: Credentials, mounts: Path) -> Access:
     credentials: StoreCredentials
     match spec.kind:
         case CredentialKind.GOOGLE_DEFAULT:
-            credentials = GoogleTokens(DefaultSource(spec.scopes))
+            credentials = GoogleTokens(DefaultSource(spec.scopes, spec.proxy))
         case CredentialKind.GOOGLE_KEY:
-            credentials = GoogleTokens(KeyFileSource(secret(), spec.scopes))
+            credentials = GoogleTokens(KeyFileSource(secret(), spec.scopes, spec.proxy))
         case CredentialKind.BEARER:
             credentials = BearerToken(secret())
         case CredentialKind.BASIC:
@@ -53,6 +54,11 @@ def access(spec: Credentials, mounts: Path) -> Access:
         case CredentialKind.NONE | CredentialKind.CLIENT_CERTIFICATE:  # a certificate speaks in the handshake
             credentials = NoCredentials()
     return Access(credentials, tls)
+
+
+def proxies(spec: Credentials, environment: Proxies) -> Proxies:
+    """`spec.credentials.proxy`, or what the environment says."""
+    return Proxies.always(spec.proxy) if spec.proxy else environment
 
 
 def explain(error: Missing | Unusable | CredentialsUnavailable, namespace: str) -> tuple[Reason, str]:

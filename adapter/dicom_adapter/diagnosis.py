@@ -104,12 +104,17 @@ def _quoted(told: Problem) -> str:
     return f"; it says: {told.message[:_MESSAGE_LENGTH]}" if told.message else ""
 
 
-def of_failure(error: StoreUnreachable, *, issuer: str = "") -> StoreState:
-    """What no answer means. `issuer` is who has signed a certificate that is not trusted."""
-    return StoreState(StoreReason.UNREACHABLE, _failure(error, issuer))
+def of_failure(error: StoreUnreachable, *, issuer: str = "", over_tls: Credentials | None = None) -> StoreState:
+    """What no answer means. `issuer` has signed a certificate that is not trusted; `over_tls`: what we have shown in a handshake."""
+    shown = ""  # asyncio drops the alert that would tell
+    if over_tls and over_tls.kind is CredentialKind.CLIENT_CERTIFICATE and over_tls.secret:
+        shown = f": perhaps it does not accept the certificate in Secret '{over_tls.secret.name}'"
+    elif over_tls and over_tls.kind is CredentialKind.NONE:
+        shown = ": perhaps it wants a client certificate; name one in spec.credentials.clientCertificateSecret"
+    return StoreState(StoreReason.UNREACHABLE, _failure(error, issuer, shown))
 
 
-def _failure(error: StoreUnreachable, issuer: str) -> str:
+def _failure(error: StoreUnreachable, issuer: str, shown: str) -> str:
     endpoint = error.endpoint
     where = f"{endpoint} ({endpoint.host})" if endpoint.address and endpoint.address != endpoint.host else str(endpoint)
     match error.obstacle:
@@ -128,7 +133,9 @@ def _failure(error: StoreUnreachable, issuer: str) -> str:
             )
         case Obstacle.TLS:
             return f"TLS with {endpoint.host} fails: {error.detail}"
+        case Obstacle.PROXY:
+            return f"{error.detail}: check spec.credentials.proxy, or HTTPS_PROXY and NO_PROXY where the adapter runs"
         case Obstacle.LOST:
-            return f"{where} closes the connection without an answer"
+            return f"{where} closes the connection without an answer{shown}"
         case _:
             return f"{where} cannot be reached: {error.detail}"

@@ -86,7 +86,8 @@ class Node:
                 client = await stack.enter_async_context(self._client(access))
                 self._start(heartbeat.run())
                 self._start(self._flush())
-                way, google = Way(client, access, self._config), self._config.store.healthcare_path is not None
+                way = Way(client, access, self._config)
+                google = self._config.store.healthcare_path is not None
                 probe = Probe(way, asks_for_permission=google, state=self._state, log=self._log)
                 if not await self._wait_for_credentials(access):
                     return 0
@@ -128,7 +129,7 @@ class Node:
             connections=self._config.delivery.max_concurrent_uploads + _OTHER_CONNECTIONS,
             user_agent=f"dicom-adapter/{__version__}",
             refused=access.credentials.refused,
-            proxies=Proxies.always(proxy) if (proxy := self._config.credentials.proxy) else self._where.proxies,
+            proxies=credentials.proxies(self._config.credentials, self._where.proxies),
         )
 
     async def _wait_for_credentials(self, access: credentials.Access) -> bool:

@@ -82,9 +82,10 @@ class Way:
         self._secure = url.scheme == "https"
         self._path = url.path.rstrip("/")
         self._endpoint = Endpoint(url.hostname or "", url.port or (443 if self._secure else 80))
-        if client.proxy:  # there is no other way: name and connection are the proxy's, and TLS passes through it
-            proxy = urlsplit(client.proxy)
-            self._endpoint, self._secure = Endpoint(proxy.hostname or "", proxy.port or 80), False
+        self._proxy = client.proxy
+        if self._proxy:
+            proxy = urlsplit(self._proxy)
+            self._endpoint = Endpoint(proxy.hostname or "", proxy.port or 80)
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, *, write: bool) -> StoreState:
@@ -123,9 +124,9 @@ class Way:
         except TimeoutError:
             return "", diagnosis.of_failure(StoreUnreachable(Obstacle.SILENT, self._known()))
         except StoreUnreachable as error:
-            if error.obstacle is Obstacle.TLS and error.detail == UNKNOWN_CA:
+            if error.obstacle is Obstacle.TLS and error.detail == UNKNOWN_CA and not self._proxy:
                 return "", diagnosis.of_failure(error, issuer=await self._issuer())
-            return "", diagnosis.of_failure(error)
+            return "", diagnosis.of_failure(error, over_tls=self._config.credentials if self._secure else None)
         except (Missing, Unusable, CredentialsUnavailable) as error:
             return "", StoreState(StoreReason.UNAUTHORIZED, credentials.explain(error, self._config.namespace)[1])
         except Refused as error:
@@ -135,7 +136,8 @@ class Way:
 
     def _connecting(self) -> list[tuple[StepName, Callable[[], Awaitable[_Passed]]]]:
         steps = [(StepName.DNS, self._resolve), (StepName.TCP, self._connect)]
-        return [*steps, (StepName.TLS, self._handshake)] if self._secure else [*steps]
+        # Through a proxy TLS begins with the first question.
+        return [*steps, (StepName.TLS, self._handshake)] if self._secure and not self._proxy else [*steps]
 
     def _known(self) -> Endpoint:
         return self._endpoint if self._endpoint.address else self._client.endpoint
@@ -145,7 +147,7 @@ class Way:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise unresolved(error, self._endpoint) from error
+            raise self._on_the_way(unresolved(error, self._endpoint)) from error
         addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
         self._endpoint = Endpoint(host, port, addresses[0])
         return _Passed(host if addresses == [host] else f"{host} is {', '.join(addresses[:4])}")
@@ -154,10 +156,16 @@ class Way:
         try:
             _, self._writer = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
         except OSError as error:
-            raise unconnected(error, self._endpoint) from error
+            raise self._on_the_way(unconnected(error, self._endpoint)) from error
         address = self._writer.get_extra_info("peername")[0]
         self._endpoint = Endpoint(self._endpoint.host, self._endpoint.port, address)
-        return _Passed(str(self._endpoint))
+        return _Passed(f"{self._endpoint}, the proxy" if self._proxy else str(self._endpoint))
+
+    def _on_the_way(self, error: StoreUnreachable) -> StoreUnreachable:
+        """What the obstacle is when it is the proxy's."""
+        if not self._proxy:
+            return error
+        return StoreUnreachable(Obstacle.PROXY, self._endpoint, f"the proxy {self._endpoint.host}:{self._endpoint.port} cannot be reached")
 
     async def _handshake(self) -> _Passed:
         assert self._writer is not None  # noqa: S101 -- _connect comes before

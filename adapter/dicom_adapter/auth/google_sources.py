@@ -43,9 +43,10 @@ class KeyFileSource:
     platform puts into the pod. One that would run a program is refused.
     """
 
-    def __init__(self, file: MountedFile, scopes: Sequence[str]) -> None:
+    def __init__(self, file: MountedFile, scopes: Sequence[str], proxy: str = "") -> None:
         self._file = file
         self._scopes = list(scopes)
+        self._proxy = proxy
         self.identity = ""
 
     @property
@@ -63,7 +64,7 @@ class KeyFileSource:
 
     def fetch(self) -> Token:
         """A token for the file as it is now."""
-        return _refreshed(self._credentials())
+        return _refreshed(self._credentials(), self._proxy)
 
     def _credentials(self) -> _GoogleCredentials:
         content = self._file.read()
@@ -80,8 +81,9 @@ class DefaultSource:
 
     stamp: object = None
 
-    def __init__(self, scopes: Sequence[str]) -> None:
+    def __init__(self, scopes: Sequence[str], proxy: str = "") -> None:
         self._scopes = list(scopes)
+        self._proxy = proxy
         self._found: _GoogleCredentials | None = None
 
     @property
@@ -105,7 +107,7 @@ class DefaultSource:
         """A token for what was found."""
         self.load()
         assert self._found is not None  # noqa: S101 -- load() has set it or raised
-        return _refreshed(self._found)
+        return _refreshed(self._found, self._proxy)
 
 
 class _GoogleCredentials(Protocol):
@@ -147,12 +149,14 @@ def _email(found: object) -> str:
     return "" if email == "default" else email
 
 
-def _refreshed(credentials: _GoogleCredentials) -> Token:
+def _refreshed(credentials: _GoogleCredentials, proxy: str) -> Token:
     import requests
     from google.auth import exceptions
     from google.auth.transport.requests import Request
 
     with requests.Session() as session:
+        if proxy:  # of spec.credentials; the environment's are requests' affair. The metadata server, http://, is always near
+            session.trust_env, session.proxies = False, {"https": proxy}
         try:
             credentials.refresh(Request(session=session))
         except (exceptions.GoogleAuthError, OSError) as error:  # OSError: the subject token's file

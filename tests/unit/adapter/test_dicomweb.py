@@ -397,7 +397,7 @@ async def test_check_walks_to_the_proxy_and_asks_through_it(tmp_path: Path) -> N
         assert await check(config, tmp_path, out, as_json=False)
     lines = out.getvalue().splitlines()
     assert [line.split()[:2] for line in lines[1:6]] == [["ok", step] for step in ("DNS", "TCP", "credentials", "list", "write")]
-    assert lines[2].endswith(url.removeprefix("http://"))
+    assert lines[2].endswith(f"{url.removeprefix('http://')}, the proxy")
 
 
 @pytest.mark.parametrize(

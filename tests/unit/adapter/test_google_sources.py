@@ -74,6 +74,23 @@ async def test_workload_identity_federation(target: str, asked: list[str], tmp_p
     assert identity.asked == asked
 
 
+async def test_a_token_is_fetched_through_the_proxy_of_the_spec(tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.write(b"HTTP/1.1 503 no\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        (tmp_path / "key.json").write_text(GoogleIdentity().key_file("https://oauth2.example/token"))
+        file = MountedFile(Mounted("Secret", "pacs", "key.json", tmp_path))
+        with pytest.raises(CredentialsUnavailable):
+            await asyncio.to_thread(KeyFileSource(file, ["scope"], f"http://127.0.0.1:{port}").fetch)
+    assert asked[0].startswith(b"CONNECT oauth2.example:443 ")
+
+
 async def test_application_default_credentials_out_of_a_file(
     tmp_path: Path, identity: GoogleIdentity, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from dicom_adapter import credentials, document
 from dicom_adapter.diagnosis import REACHABLE
 from dicom_adapter.dicomweb.client import DicomwebClient
+from dicom_adapter.dicomweb.proxies import NO_PROXIES
 from dicom_adapter.reach import Step, Way
 from dicom_adapter.state import StoreReason, StoreState
 from tests.support.certificates import Authority
@@ -60,6 +61,8 @@ class Walker:
             observer=Uncounted(),
             connections=1,
             user_agent="test",
+            refused=access.credentials.refused,
+            proxies=credentials.proxies(self.config.credentials, NO_PROXIES),
         )
         return client, Way(client, access, self.config, timeout=self.timeout)
 
@@ -235,6 +238,23 @@ async def test_a_client_certificate_opens_the_door(tmp_path: Path) -> None:
         authority.issue("adapter").write(tmp_path / "secrets" / "pair")
         assert len(outcomes(await walker.walk())) == 6
         assert await walker.probe() == REACHABLE
+        lost = f"127.0.0.1:{store.port} closes the connection without an answer: perhaps it "
+        Authority("other").issue("adapter").write(tmp_path / "secrets" / "pair")
+        assert await walker.obstacle() == ("list", "Unreachable", f"{lost}does not accept the certificate in Secret 'pair'")
+        without = {"credentials": {"caBundle": {"configMap": "ca"}}}
+        wants = f"{lost}wants a client certificate; name one in spec.credentials.clientCertificateSecret"
+        assert await Walker(store.url, tmp_path, without).obstacle() == ("list", "Unreachable", wants)
+
+
+async def test_the_way_through_a_proxy_begins_at_the_proxy(tmp_path: Path) -> None:
+    async with FaultStore() as proxy:  # it takes whatever URL is asked of it
+        spec = {"credentials": {"none": {}, "proxy": f"http://127.0.0.1:{proxy.port}"}}
+        walker = Walker("http://pacs.invalid/dicom-web", tmp_path, spec)
+        assert outcomes(await walker.walk())[:2] == [("DNS", "127.0.0.1"), ("TCP", f"127.0.0.1:{proxy.port}, the proxy")]
+        assert await walker.probe() == REACHABLE
+        assert proxy.requests[-1][2]["Host"] == "pacs.invalid"
+    sentence = "the proxy 127.0.0.1:{} cannot be reached: check spec.credentials.proxy, or HTTPS_PROXY and NO_PROXY where the adapter runs"
+    assert await walker.obstacle() == ("TCP", "Unreachable", sentence.format(proxy.port))
 
 
 async def test_a_secret_that_is_not_there(tmp_path: Path) -> None:

@@ -105,6 +105,11 @@ def test_row_15_the_api_is_not_enabled_or_a_scope_is_missing() -> None:
             "put that CA into a ConfigMap and name it in spec.credentials.caBundle",
         ),
         (Obstacle.TLS, "certificate expired", "TLS with pacs.example fails: certificate expired"),
+        (
+            Obstacle.PROXY,
+            "the proxy proxy.example:3128 answers 407",
+            "the proxy proxy.example:3128 answers 407: check spec.credentials.proxy, or HTTPS_PROXY and NO_PROXY where the adapter runs",
+        ),
         (Obstacle.LOST, "", "10.4.0.9:443 (pacs.example) closes the connection without an answer"),
         (Obstacle.NETWORK, "no route to host", "10.4.0.9:443 (pacs.example) cannot be reached: no route to host"),
     ],
