@@ -79,7 +79,7 @@ def measure(cell: Cell, sample: Images, rounds: int, seconds: float) -> list[Row
         counts, taken = {}, {name: list[Round]() for name in started}
         for name, contender in started.items():
             contender.round(1)
-            trial = contender.round(max(1, 2_000_000 // sample.bytes))
+            trial = contender.round(max(1, 500_000 // sample.bytes))
             counts[name] = max(1, round(contender.round(max(1, int(trial.rate * seconds / 4))).rate * seconds / cell.associations))
         for _ in range(rounds):
             for name, contender in started.items():

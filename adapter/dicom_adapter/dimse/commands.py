@@ -58,6 +58,9 @@ class CommandField(IntEnum):
     C_CANCEL_RQ = 0x0FFF
 
 
+_SERVICES: Final = {int(field): field.name.removesuffix("_RQ").replace("_", "-") for field in CommandField}
+
+
 class Priority(IntEnum):
     """Priority (0000,0700) (PS3.7 E.1)."""
 
@@ -117,10 +120,7 @@ class Command:
     @property
     def service(self) -> str:
         """The name of the service, such as `C-STORE`."""
-        try:
-            return CommandField(self.field & ~RESPONSE_BIT).name.removesuffix("_RQ").replace("_", "-")
-        except ValueError:
-            return "unknown"
+        return _SERVICES.get(self.field & ~RESPONSE_BIT, "unknown")
 
 
 def decode_command(data: bytes) -> Command:
