@@ -13,14 +13,17 @@ import resource
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TextIO
 
-from dicom_adapter import __version__, allocator, document, flags, google_flags, logs
+from dicom_adapter import __version__, allocator, document, flags, google_flags, logs, messages
 from dicom_adapter.check import check
 from dicom_adapter.config import Config, ConfigError, ConfigErrors, LogLevel
+from dicom_adapter.dimse import PeerAddress, is_ae_title
+from dicom_adapter.echo import Call, echo
 from dicom_adapter.environment import CannotRun, Environment
 from dicom_adapter.node import Node, Surroundings
 from dicom_adapter.reader import did_you_mean
@@ -28,6 +31,7 @@ from dicom_adapter.reader import did_you_mean
 MOUNTS = "/etc/dicom-adapter"
 _CANNOT_RUN, _WRONG = 1, 2
 _MAXIMUM_DOCUMENT = 1 << 20
+_LONGEST_WAIT = 3600
 _IN_THE_POD = "config/dicomadapter.yaml"  # below the mounts: where the operator puts the document
 
 USAGE = """\
@@ -37,6 +41,7 @@ A DICOM node whose storage is a DICOMweb service.
 
   import       receive images (C-STORE) and store them (STOW-RS); what runs when the first argument is a flag
   check        walk the way to the store step by step and say what is in the way; stores nothing
+  echo         call another DICOM node (C-ECHO) and say what is in the way
 
   --help       this text; dicom-adapter COMMAND --help lists the flags of one
   --version    the version
@@ -132,7 +137,40 @@ def _check(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, 
     return 0 if reachable else _CANNOT_RUN
 
 
-_COMMANDS = {"import": _import, "check": _check}
+def _echo(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
+    words = [word for word in arguments[:1] if not word.startswith("--")]
+    scanned = flags.scan(arguments[len(words) :], "echo")
+    if scanned.help:
+        out.write(flags.echo_usage())
+        return 0
+    try:
+        call = _call(words[0] if words else "", scanned)
+    except ConfigErrors as errors:
+        err.write(f"{errors}\n")
+        return _WRONG
+    logs.configure(err, "text", LogLevel.ERROR)
+    return 0 if asyncio.run(echo(call, out)) else _CANNOT_RUN
+
+
+def _call(address: str, scanned: flags.Scanned) -> Call:
+    errors, values = scanned.errors, scanned.values
+    peer, seconds, title = None, 0.0, values.get("--calling", "DICOMADAPTER")
+    try:
+        peer = PeerAddress.parse(address)
+    except ValueError:
+        errors.append(ConfigError(address[:80] or "AE@HOST:PORT", f"names no node to call; {messages.PEER_FORM}"))
+    with suppress(ValueError):
+        seconds = float(values.get("--timeout", "10"))
+    if not 0 < seconds <= _LONGEST_WAIT:
+        errors.append(ConfigError("--timeout", f"'{values['--timeout'][:20]}' is no time; write seconds, at most {_LONGEST_WAIT}"))
+    if not is_ae_title(title):
+        errors.append(ConfigError("--calling", "is no AE title; write 1 to 16 printable ASCII characters without a backslash"))
+    if errors or peer is None:
+        raise ConfigErrors(errors)
+    return Call(peer, title, seconds, "--json" in values)
+
+
+_COMMANDS = {"import": _import, "check": _check, "echo": _echo}
 
 
 def _allow_open_files() -> None:

@@ -30,11 +30,19 @@ OWN_FLAGS = (
     Flag("--log_format", "json|text", "json as Cloud Logging reads it, or text for people (default json)"),
 )
 CHECK_FLAGS = (Flag("--json", "", "one JSON document instead of a line for each step", switch=True),)
+ECHO_FLAGS = (
+    Flag("--calling", "AE", "the AE title to call as (default DICOMADAPTER)", needs_value=True),
+    Flag("--timeout", "SECONDS", "how long each step may take (default 10)", needs_value=True),
+    *CHECK_FLAGS,
+)
 FLAGS = (
     *OWN_FLAGS,
     *(Flag(flag.name, flag.value, flag.help, flag.switch) for flag in GOOGLE_FLAGS),
     *(Flag(flag.name, flag.value, "accepted, and without effect here", flag.switch) for flag in IDLE_FLAGS),
 )
+
+
+_OF_COMMAND = {"import": FLAGS, "check": (*CHECK_FLAGS, *FLAGS), "echo": ECHO_FLAGS}
 
 
 @dataclass(slots=True)
@@ -48,7 +56,7 @@ class Scanned:
 
 def scan(arguments: Sequence[str], command: str = "import") -> Scanned:
     """Reads `--flag=value`, `--flag value` and bare switches. `check` takes every flag of import: a Deployment's serve as they are."""
-    known = {flag.name: flag for flag in (FLAGS if command == "import" else (*CHECK_FLAGS, *FLAGS))}
+    known = {flag.name: flag for flag in _OF_COMMAND[command]}
     found = Scanned()
     rest = list(arguments)
     while rest:
@@ -125,6 +133,23 @@ Configuration and flags are those of dicom-adapter import; its other flags are a
 no flag is needed: kubectl exec deploy/NAME -- dicom-adapter check
 
 Exit status: 0 when images can be stored, 1 when there is an obstacle, 2 when a flag or the document is wrong.
+"""
+
+
+def echo_usage() -> str:
+    """The help of `dicom-adapter echo`."""
+    lines = "\n".join(_line(flag) for flag in ECHO_FLAGS)
+    return f"""\
+usage: dicom-adapter echo AE@HOST:PORT [FLAG...]
+
+Calls a DICOM node with C-ECHO: name, connection, association, echo, each with the time that it took. Where it ends, a sentence says what
+is wrong: the host, the port, the AE title, or that the node does not know us.
+
+{lines}
+
+  --help                       this text
+
+Exit status: 0 when it answers, 1 when it does not, 2 when the command line is wrong.
 """
 
 

@@ -50,6 +50,11 @@ async def test_help_and_version_are_answers_and_no_errors() -> None:
     for flag in ("--config", "--mounts_directory", "--json", "--dimse_aet", "--dicomweb_address", "--oauth_scopes"):
         assert flag in out
     assert "--http_port" not in out
+    status, out, err = await run(*COMMAND, "echo", "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: dicom-adapter echo AE@HOST:PORT")
+    for flag in ("--calling", "--timeout", "--json"):
+        assert flag in out
     assert (await run(*COMMAND, "--version"))[:2] == (0, "dicom-adapter 0.1.0\n")
 
 
@@ -80,6 +85,20 @@ async def test_every_wrong_flag_and_field_is_told_at_once_and_nothing_listens(tm
         (["exprot"], ["exprot: is not a command; write import, or see --help"]),
         (["imprt"], ["imprt: is not a command; did you mean 'import'?"]),
         (["chek"], ["chek: is not a command; did you mean 'check'?"]),
+        (["ehco"], ["ehco: is not a command; did you mean 'echo'?"]),
+        (["echo"], ["AE@HOST:PORT: names no node to call; write AE@host:port, such as ARCHIVE@pacs.example:11112"]),
+        (
+            ["echo", "pacs.example:104", "--timeout=soon", "--calling=A\\B", "--dimse_aet=X"],
+            [
+                "--dimse_aet: is not a flag of this version; dicom-adapter echo --help lists them",
+                "pacs.example:104: names no node to call; write AE@host:port, such as ARCHIVE@pacs.example:11112",
+                "--timeout: 'soon' is no time; write seconds, at most 3600",
+                "--calling: is no AE title; write 1 to 16 printable ASCII characters without a backslash",
+            ],
+        ),
+        (["echo", "A@h:104", "--timeout"], ["--timeout: has no value; write --timeout=SECONDS"]),
+        (["echo", "A@h:104", "B@h:104"], ["B@h:104: is not a flag; every argument of echo begins with --"]),
+        (["echo", "A@h:104", "--timeout=nan"], ["--timeout: 'nan' is no time; write seconds, at most 3600"]),
         (
             ["check", "--dimse_aet=GATE", f"--dicomweb_address={STORE}", "now"],
             ["now: is not a flag; every argument of check begins with --"],

@@ -37,7 +37,7 @@ from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Extend
 from dicom_adapter.dimse.observer import AssociationSummary, Observer, Peer, Rejection
 from dicom_adapter.dimse.pool import Pool
-from dicom_adapter.dimse.proposal import Extras, PresentationContext
+from dicom_adapter.dimse.proposal import Extras, PresentationContext, is_ae_title
 from dicom_adapter.dimse.registry import Access
 from dicom_adapter.dimse.server import DimseServer
 from dicom_adapter.dimse.status import Status
@@ -89,4 +89,5 @@ __all__ = [
     "SubOperations",
     "UserIdentity",
     "connect",
+    "is_ae_title",
 ]

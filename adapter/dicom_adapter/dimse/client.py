@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 from dicom_adapter.dimse.associate import AssociateAcceptance, AssociateRequest
 from dicom_adapter.dimse.association import Connection
@@ -15,14 +15,16 @@ from dicom_adapter.dimse.exchange import Exchange
 from dicom_adapter.dimse.handlers import Handlers
 from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_adapter.dimse.proposal import Extras, PresentationContext, encode_request, propose
+from dicom_adapter.dimse.proposal import Extras, PresentationContext, encode_request, is_ae_title, propose
 from dicom_adapter.dimse.requestor import Proposal, RequestedAssociation
 from dicom_adapter.dimse.requests import Requests
 from dicom_adapter.dimse.transport import ReceiveBuffer, SocketProtocol
 
+Progress = Callable[[Literal["dns", "tcp"], str], None]
+
 CLIENT_BUFFER_BYTES: Final = 64 * 1024
 
-_ADDRESS: Final = re.compile(r"(?P<title>[^@\\]{1,16})@(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
+_ADDRESS: Final = re.compile(r"(?P<title>[^@]+)@(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class PeerAddress:
             ValueError: it is not of that form.
         """
         found = _ADDRESS.fullmatch(text)
-        if found is None or not 0 < int(found["port"]) < 1 << 16 or not found["title"].strip():
+        if found is None or not 0 < int(found["port"]) < 1 << 16 or not is_ae_title(found["title"]):
             raise ValueError("write AE@host:port, such as ARCHIVE@pacs.example:11112")
         return cls(found["title"].strip(), found["v6"] or found["host"], int(found["port"]))
 
@@ -95,7 +97,7 @@ async def connect(
     handlers: Handlers | None = None,
     extras: Extras | None = None,
     buffer: ReceiveBuffer | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> ClientAssociation:
     """Open an association.
 
@@ -107,7 +109,7 @@ async def connect(
         handlers: for what the peer asks of us on this association: the C-STORE of a C-GET, the report of a commitment.
         extras: roles, asynchronous operations, extended negotiation, user identity.
         buffer: to be shared by the associations of one event loop.
-        progress: hears of each step that is done: `dns`, `tcp`, `association`.
+        progress: hears of the steps on the way: `dns` with the addresses, `tcp` with the address that is connected.
 
     Raises:
         DimseError: there is no association; see `errors`.
@@ -127,21 +129,21 @@ async def connect(
         common_extended=extras.common_extended,
         user_identity=extras.user_identity,
     )
-    told = progress or (lambda step: None)
     proposal = Proposal(request, encode_request(request), handlers or Handlers(), limits)
-    addresses = await _resolve(peer)
-    told("dns")
+    told = progress or (lambda step, detail: None)
+    addresses = await _resolve(peer, limits.connect_timeout)
+    told("dns", ", ".join(dict.fromkeys(host for _, (host, _) in addresses)))
     association = await _open(addresses, peer, proposal, buffer or ReceiveBuffer(CLIENT_BUFFER_BYTES))
-    told("tcp")
+    told("tcp", association.peer_address)
     exchange = await association.established()
-    told("association")
     return ClientAssociation(association, exchange, association.acceptance or AssociateAcceptance())
 
 
-async def _resolve(peer: PeerAddress) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+async def _resolve(peer: PeerAddress, seconds: float) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        async with asyncio.timeout(seconds):
+            found = await asyncio.get_running_loop().getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a TimeoutError is an OSError
         raise PeerUnreachable("dns", f"'{peer.host}' cannot be resolved: there is no such name, or the DNS does not answer") from None
     return [(family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found]
 

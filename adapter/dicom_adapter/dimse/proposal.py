@@ -136,9 +136,13 @@ def _common_extended(one: CommonExtended) -> bytes:
     return _counted(_uid(one.sop_class_uid)) + _counted(_uid(one.service_class_uid)) + _counted(related)
 
 
+def is_ae_title(text: str) -> bool:
+    """Whether `text` is an AE title (PS3.5 6.2): 1 to 16 printable ASCII characters without a backslash; spaces alone mean nothing."""
+    return bool(text.strip()) and len(text) <= _AE_TITLE_LENGTH and text.isascii() and text.isprintable() and "\\" not in text
+
+
 def _ae_title(title: str) -> bytes:
-    """Pad an AE title (PS3.5 6.2: printable ASCII without a backslash, at most 16, spaces at the ends mean nothing)."""
-    if not title.strip() or len(title) > _AE_TITLE_LENGTH or not title.isascii() or not title.isprintable() or "\\" in title:
+    if not is_ae_title(title):
         raise ValueError(f"{title!r} is no AE title: 1 to 16 printable ASCII characters without a backslash")
     return title.encode("ascii").ljust(_AE_TITLE_LENGTH)
 

@@ -71,6 +71,12 @@ class RequestedAssociation(Association):
             raise
 
     @property
+    def peer_address(self) -> str:
+        """Address and port that it is connected to."""
+        host = f"[{self._peer.address}]" if ":" in self._peer.address else self._peer.address
+        return f"{host}:{self._peer.port}"
+
+    @property
     def usable(self) -> bool:
         """Whether requests can be sent."""
         return self._machine.state is State.STA6 and not self._connection.is_closing()
