@@ -52,6 +52,9 @@ async def test_a_service_account_key_becomes_one_token_for_many_images_and_a_ren
             put(adapter, identity.key_file(email="next@p.iam.gserviceaccount.com"))
             assert (await send(adapter, 8))[0] == [(0, "")] * 8
             assert identity.asked == ["token"] * 2
+            identity.revoke_all()  # every image in flight meets a 401, and one new token serves them all
+            assert (await send(adapter, 40))[0] == [(0, "")] * 40
+            assert identity.asked == ["token"] * 3
             told = str(adapter.lines) + (await adapter.get("/status"))[1] + (await adapter.get("/metrics"))[1]
         assert not any(bearer.removeprefix("Bearer ") in told for bearer in store.bearers)
 

@@ -117,7 +117,7 @@ class Adapter:
         """/status."""
         return dict(json.loads((await self.get("/status"))[1]))
 
-    async def ready(self, seconds: float = 20.0) -> None:
+    async def ready(self, seconds: float = 60.0) -> None:
         """Waits for /readyz."""
 
         async def asked() -> bool:
@@ -145,7 +145,7 @@ class Adapter:
             while not await condition():  # noqa: ASYNC110 -- another process: there is no event to wait on
                 await asyncio.sleep(0.02)
 
-    async def line(self, message: str, seconds: float = 20.0) -> dict[str, Any]:
+    async def line(self, message: str, seconds: float = 60.0) -> dict[str, Any]:
         """Waits for the log line with this message; gives its fields."""
         try:
             async with asyncio.timeout(seconds):

@@ -113,6 +113,30 @@ async def test_while_the_token_endpoint_fails_it_is_asked_seldom_and_an_old_toke
     assert (await bearer(tokens)).startswith("Bearer t")
 
 
+async def test_ten_seconds_without_the_token_endpoint_cost_no_image_and_six_requests(
+    tokens: GoogleTokens, source: FakeSource, clock: list[float]
+) -> None:
+    await bearer(tokens)
+    clock[0] += 3600 - REFRESH_BEFORE
+    source.failure = CredentialsUnavailable("down")
+    for _ in range(1000):  # a hundred images a second
+        assert await bearer(tokens) == "Bearer t1"
+        await until_idle(tokens)
+        clock[0] += 0.01
+    assert source.fetched - 1 <= 6
+    source.failure = None
+    clock[0] += RETRY_AFTER
+    await bearer(tokens)
+    await until_idle(tokens)
+    assert await bearer(tokens) == f"Bearer t{source.fetched}"
+
+
+async def until_idle(tokens: GoogleTokens) -> None:
+    """Waits for the refresh in the background, when there is one."""
+    while tokens._refresh is not None:  # noqa: ASYNC110 -- it runs in a thread
+        await asyncio.sleep(0)
+
+
 async def test_a_waiter_that_gives_up_does_not_end_the_refresh_of_the_others(tokens: GoogleTokens, source: FakeSource) -> None:
     source.gate.clear()
     first, second = asyncio.create_task(bearer(tokens)), asyncio.create_task(bearer(tokens))
