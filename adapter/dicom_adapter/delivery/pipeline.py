@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from dicom_adapter import messages
 from dicom_adapter.delivery.conflict import Conflicts
 from dicom_adapter.delivery.destination import Destination, Story
-from dicom_adapter.delivery.replay import MEMORY_BYTES, Copy, NoRoom, Room
+from dicom_adapter.delivery.replay import Copy, NoRoom, Room
 from dicom_adapter.delivery.verdict import DUPLICATE, Outcome, Verdict, too_late
 from dicom_adapter.dicomweb.upload import Part, Upload
 from dicom_adapter.part10 import FileMeta
@@ -69,13 +69,13 @@ class Pipeline:
     async def _streamed(self, story: Story, copy: Copy, body: AsyncIterator[bytes]) -> bool:
         """The first attempt at a large instance, while it arrives. Tells whether it may be made again; then the copy is whole."""
         try:
-            pieces = await copy.spill()
+            await copy.spill()
         except NoRoom:
             self._destination.refuse(story, messages.NO_ROOM)
             return False
         limit = asyncio.timeout(None)
         rest = _Rest(copy, body)
-        upload = Upload(Part(_paced(pieces, rest, limit, self._destination.timeout), None))
+        upload = Upload(Part(_paced(copy, rest, limit, self._destination.timeout), None))
         await self._destination.attempt(story, upload, limit, fresh=True)
         if not (self._destination.repeats(story, copy) or _is_conflict(story.verdict)):
             return False
@@ -102,10 +102,10 @@ def _is_conflict(verdict: Verdict | None) -> bool:
 
 
 async def _receive(copy: Copy, body: AsyncIterator[bytes]) -> bool:
-    """Takes pieces until there are more than MEMORY_BYTES. Tells whether that is all of it."""
+    """Takes pieces until there are too many for memory. Tells whether that is all of it."""
     async for piece in body:
         copy.take(piece)
-        if copy.size > MEMORY_BYTES:
+        if copy.too_large:
             return False
     return True
 
@@ -143,8 +143,8 @@ class _Rest:
         return piece
 
 
-async def _paced(pieces: list[bytes], rest: _Rest, limit: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
-    """The pieces received so far, then the rest as it comes.
+async def _paced(copy: Copy, rest: _Rest, limit: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
+    """What has been received so far, then the rest as it comes.
 
     The time limit runs while the store takes a piece and pauses while the sender is slow (the engine watches the sender); after the last
     fragment it runs for the store's answer.
@@ -155,14 +155,13 @@ async def _paced(pieces: list[bytes], rest: _Rest, limit: asyncio.Timeout, secon
         with contextlib.suppress(RuntimeError):  # the request is already over
             limit.reschedule(when)
 
-    pieces.reverse()
-    while pieces:
-        yield pieces.pop()  # let go of each at once
+    async for piece in copy.read():  # the file: memory is not for those who wait for their turn
+        yield piece
         until(loop.time() + seconds)
     while True:
         until(None)
-        piece = await rest.take()
+        following = await rest.take()
         until(loop.time() + seconds)
-        if piece is None:
+        if following is None:
             return
-        yield piece
+        yield following

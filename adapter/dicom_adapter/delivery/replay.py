@@ -1,4 +1,5 @@
 """What has come of an instance, kept so that it can be sent again byte for byte: in memory up to 4 MiB, beyond that in a temporary file.
+When all instances together have 64 MiB in memory, only the small ones stay there.
 
 The file has no name: whatever ends the process, nothing of an instance stays behind. All files together are bounded, and a part of the file
 system is left to others.
@@ -14,6 +15,8 @@ from io import BytesIO
 from typing import BinaryIO, cast
 
 MEMORY_BYTES = 4 << 20
+MEMORY_IN_ALL = 64 << 20
+SMALL_BYTES = 256 << 10
 MAXIMUM_BYTES = 16 << 30
 _STEP = 64 << 20  # room is reserved ahead in steps of this
 _LEFT_FREE = 1 << 30
@@ -26,12 +29,19 @@ class NoRoom(Exception):
 
 
 class Room:
-    """The space for the temporary files of all copies."""
+    """The space for all copies: memory, and the file system for their temporary files."""
 
-    def __init__(self, directory: str, *, maximum: int = MAXIMUM_BYTES) -> None:
+    def __init__(self, directory: str, *, maximum: int = MAXIMUM_BYTES, memory: int = MEMORY_IN_ALL) -> None:
         self.directory = directory
         self._maximum = maximum
+        self._memory = memory
         self.reserved = 0
+        self.held = 0
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there is more in memory than should be."""
+        return self.held > self._memory
 
     def reserve(self, size: int) -> None:
         """Raises NoRoom."""
@@ -53,6 +63,7 @@ class Copy:
         self._room = room
         self._pieces: list[bytes] = []
         self._joined = bytearray()
+        self._held = 0
         self._file: BinaryIO | None = None
         self._reserved = 0
         self._batch: list[bytes] = []
@@ -83,9 +94,16 @@ class Copy:
         file.seek(0)  # nothing is written any more, and `read` keeps a position of its own
         return file
 
+    @property
+    def too_large(self) -> bool:
+        """Whether it should not stay in memory."""
+        return self.size > MEMORY_BYTES or (self.size > SMALL_BYTES and self._room.crowded)
+
     def take(self, piece: bytes) -> None:
         """Adds a piece in memory. Small ones are joined: a million single bytes must not be a million objects."""
         self.size += len(piece)
+        self._held += len(piece)
+        self._room.held += len(piece)
         if len(piece) < _WRITE_BYTES:
             self._joined += piece
             if len(self._joined) < _WRITE_BYTES:
@@ -96,8 +114,8 @@ class Copy:
         if len(piece) >= _WRITE_BYTES:
             self._pieces.append(piece)
 
-    async def spill(self) -> list[bytes]:
-        """Moves what is in memory to a file; gives it, for it is to be sent now. Raises NoRoom."""
+    async def spill(self) -> None:
+        """Moves what is in memory to a file. Raises NoRoom."""
         if self._joined:
             self._pieces.append(bytes(self._joined))
             self._joined.clear()
@@ -109,7 +127,8 @@ class Copy:
         except OSError as error:
             self.discard()
             raise NoRoom from error
-        return pieces
+        finally:
+            self._let_go()
 
     async def fill(self, pieces: AsyncIterator[bytes]) -> None:
         """All of it, wherever it fits. Raises NoRoom."""
@@ -118,7 +137,7 @@ class Copy:
                 await self.add(piece)
             else:
                 self.take(piece)
-                if self.size > MEMORY_BYTES:
+                if self.too_large:
                     await self.spill()
         await self.flush()
         if self.lost:
@@ -170,11 +189,16 @@ class Copy:
         """Lets go of memory, file and room."""
         self._pieces, self._batch = [], []
         self._joined.clear()
+        self._let_go()
         if self._file is not None:
             self._file.close()
             self._file = None
         self._room.release(self._reserved)
         self._reserved = 0
+
+    def _let_go(self) -> None:
+        self._room.held -= self._held
+        self._held = 0
 
     def _reserve(self, size: int) -> None:
         while self._reserved < size:

@@ -61,6 +61,20 @@ async def test_above_four_mebibytes_the_rest_is_left_to_be_streamed() -> None:
     assert copy.size + sum([len(piece) async for piece in source]) == 5_000_000
 
 
+async def test_when_memory_is_crowded_only_small_instances_stay_in_it() -> None:
+    space = Room(tempfile.gettempdir(), memory=1 << 20)
+    with Copy(space) as first, Copy(space) as second, Copy(space) as small:
+        assert await _receive(first, body([bytes(100_000)] * 10))
+        assert not await _receive(second, body([bytes(100_000)] * 11))
+        assert second.size == 300_000
+        assert await _receive(small, body([bytes(100_000)] * 2))
+        assert space.held == 1_500_000
+        await second.spill()
+        assert space.held == 1_200_000
+        assert b"".join(await pieces_of(second)) == bytes(300_000)
+    assert space.held == 0
+
+
 async def test_an_instance_in_single_bytes_costs_its_bytes_and_not_an_object_each() -> None:
     copy = Copy(room())
     tracemalloc.start()
