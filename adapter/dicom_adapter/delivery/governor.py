@@ -1,8 +1,8 @@
 """When a request to one destination may start: permits, a time before which none may, a rate, a circuit. Pure: the clock is a parameter.
 
-- Permits: so many requests at the same time, up to `delivery.maxConcurrentUploads`. One more per round of successes, half of them on a 429
-  or 503, a tenth fewer when answers take much longer than they used to (additive increase, multiplicative decrease). Of several requests
-  that were under way together, only the first failure counts.
+- Permits: so many requests at the same time, up to `delivery.maxConcurrentUploads`. One more per round of successes; half of them on a 429,
+  and on a 503 when a quarter of the last answers were such, for one in twenty is no overload; a tenth fewer when answers take much longer
+  than they used to (additive increase, multiplicative decrease). Of several requests that were under way together, one failure counts.
 - Not before: a Retry-After (at most five minutes of it) holds back every request, not only the one that was answered so.
 - Rate: `delivery.maxRequestsPerMinute`, evenly spaced; and after a 429 half of what was sent in the last seconds, growing by one request a
   second each second.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MAXIMUM_RETRY_AFTER = 300.0
+_PRESSURE, _LAST = 0.25, 0.1  # the share of 503 that is overload; the weight of the last answer in it
 _SLOW_SECONDS = 1.0  # answers faster than this are never too slow
 _SLOW_FACTOR = 4.0
 _OBSERVED_SECONDS = 5.0
@@ -71,6 +72,7 @@ class Governor:
         self._throttled = throttled
         self._limit = float(bounds.uploads)
         self._lowered = -math.inf
+        self._pressure = 0.0
         self._active = 0
         self._not_before = -math.inf
         self._rate = math.inf
@@ -140,6 +142,7 @@ class Governor:
         if ending is Ending.ABANDONED:
             return
         now = self._now()
+        self._pressure += _LAST * ((ending is Ending.OVERLOADED) - self._pressure)
         if retry_after is not None and ending is not Ending.ANSWERED:
             self._not_before = max(self._not_before, now + min(max(0.0, retry_after), MAXIMUM_RETRY_AFTER))
         if ending is Ending.ANSWERED:
@@ -147,7 +150,7 @@ class Governor:
         elif ending is Ending.THROTTLED:
             self._throttle(permit, now)
         else:
-            if ending is Ending.OVERLOADED:
+            if ending is Ending.OVERLOADED and self._pressure >= _PRESSURE:
                 self._lower(permit, 0.5, now)
             self._failed(now)
 

@@ -60,6 +60,18 @@ def test_an_overloaded_store_gets_half_once_for_all_that_were_under_way_and_one_
     for _ in range(9):
         governor.one(ANSWERED)
     assert governor.permits == 9
+
+
+def test_one_503_in_twenty_is_no_overload() -> None:
+    governor = Driven(16)
+    for number in range(400):
+        governor.clock.time += 0.1
+        governor.one(OVERLOADED if number % 20 == 0 else ANSWERED)
+    assert governor.permits == 16
+
+
+def test_a_store_that_is_always_overloaded_keeps_one_permit_and_one_that_recovers_gets_them_all_back() -> None:
+    governor = Driven(16, open_after=1e9)
     for _ in range(20):
         governor.clock.time += 1
         governor.one(OVERLOADED)
