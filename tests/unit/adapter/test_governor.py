@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 import random
+import time
 
 import pytest
 
@@ -269,6 +270,22 @@ async def test_who_came_first_goes_first() -> None:
     await asyncio.gather(*(pass_through(number) for number in range(20)))
     assert order == list(range(20))
     assert (door.waiting, door.governor.active) == (0, 0)
+
+
+async def test_who_comes_when_the_turn_of_another_has_just_come_does_not_go_before_him() -> None:
+    door, order = gate(8, per_minute=1200), []
+
+    async def pass_through(name: str) -> None:
+        async with door.turn(soon()) as passage:
+            order.append(name)
+            passage.ending = ANSWERED
+
+    await pass_through("first")
+    second = asyncio.create_task(pass_through("second"))
+    await asyncio.sleep(0)
+    time.sleep(0.06)  # noqa: ASYNC251 -- a busy loop: the turn has come, and its timer has not been served yet
+    await asyncio.gather(second, pass_through("third"))
+    assert order == ["first", "second", "third"]
 
 
 async def test_a_turn_comes_when_its_time_has_come() -> None:

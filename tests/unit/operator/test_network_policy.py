@@ -115,6 +115,22 @@ def test_whom_an_adapter_reaches(store, peer, port, allowed):
     assert allows(found, "Egress", Peer("10.96.0.10"), 53, "UDP")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "peer", "port", "allowed"),
+    [
+        ("http://10.9.9.9:3128", Peer("10.9.9.9"), 3128, True),
+        ("http://10.9.9.9:3128/", Peer("10.9.9.8"), 3128, False),
+        ("http://10.9.9.9", Peer("10.9.9.9"), 80, True),
+        ("http://squid.egress.svc:3128", pod("egress"), 3128, True),
+        ("http://proxy.example:3128", STRANGER, 3128, True),
+        ("http://proxy.example:3128", STRANGER, 22, False),
+    ],
+)
+def test_an_adapter_reaches_its_proxy(proxy, peer, port, allowed):
+    found = policy(dicomStore="https://10.1.2.3/x", credentials={"proxy": proxy})
+    assert allows(found, "Egress", peer, port) is allowed
+
+
 def test_it_holds_for_the_adapters_pods_and_no_others():
     children = {child["kind"]: child for child in desired(adapter(), CONFIG)}
     selector = children["NetworkPolicy"]["spec"]["podSelector"]
