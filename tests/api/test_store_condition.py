@@ -9,18 +9,26 @@ from typing import Any
 
 import pytest
 
+from dicom_adapter.config import Config, CredentialKind, Credentials, DicomStore, ObjectKey
+from dicom_adapter.diagnosis import of_answer, of_failure
+from dicom_adapter.dicomweb.client import Answer
+from dicom_adapter.dicomweb.errors import UNKNOWN_CA, Endpoint, Obstacle, StoreUnreachable
+from dicom_adapter.state import StoreState
+from tests.api.pages import PAGE_ADDRESS, StatusPage, report
 from tests.api.support import Api, Namespace, OperatorProcess
 from tests.support import google
 from tests.support.adapter import Adapter
 from tests.support.apiserver import ApiServer
-from tests.support.google import GoogleIdentity
-from tests.support.healthcare import HealthcareApi
+from tests.support.google import KEY_ACCOUNT, GoogleIdentity
+from tests.support.healthcare import NOT_ENABLED, SCOPES_INSUFFICIENT, WRITE, HealthcareApi, denied
 from tests.support.kubernetes import wait_until
+from tests.support.store import google_error
 
 POD = "127.77.0.2"
+STORE_PATH = "projects/p/locations/l/datasets/d/dicomStores/s"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def patient_operator(api: Api) -> Iterator[OperatorProcess]:
     """An operator that asks the pods at its own pace, not at the tests'."""
     with OperatorProcess(api.server.environment, arguments=()) as process:
@@ -66,3 +74,42 @@ async def test_a_typo_in_the_store_is_in_kubectl_get_within_30_seconds(
     assert row["DICOM STORE"].endswith("/dicomStores/archvie/dicomWeb")
     assert (status["store"]["reason"], status["store"]["message"]) == ("NotFound", sentence)
     assert status["verdict"] == {"level": "bad", "message": sentence}
+
+
+def states() -> list[StoreState]:
+    """Rows 14 to 21 of what can be wrong with a store, in the adapter's own words."""
+    secret = Credentials(CredentialKind.GOOGLE_KEY, ObjectKey("gcs-key", "key.json"))
+    config = Config(ae_title="GATE", store=DicomStore("https://x", STORE_PATH), credentials=secret)
+    answers = [
+        (401, "UNAUTHENTICATED", "Request had invalid credentials"),
+        (403, "PERMISSION_DENIED", NOT_ENABLED),
+        (403, "PERMISSION_DENIED", SCOPES_INSUFFICIENT),
+        (403, "PERMISSION_DENIED", denied(WRITE, STORE_PATH)),
+        (404, "NOT_FOUND", "dicomStore does not exist"),
+        (429, "RESOURCE_EXHAUSTED", "Quota exceeded"),
+        (503, "UNAVAILABLE", "The service is currently unavailable"),
+    ]
+    endpoint = Endpoint("pacs.example", 443, "10.4.0.9")
+    failures = [(Obstacle.DNS, ""), (Obstacle.REFUSED, ""), (Obstacle.SILENT, ""), (Obstacle.TLS, UNKNOWN_CA)]
+    told = [of_answer(Answer(code, "application/json", google_error(code, *rest).encode()), config, KEY_ACCOUNT) for code, *rest in answers]
+    return told + [of_failure(StoreUnreachable(what, endpoint, detail), issuer="CN=hospital-ca") for what, detail in failures]
+
+
+@pytest.mark.usefixtures("operator")
+def test_whatever_is_wrong_with_a_store_is_a_condition_and_an_event_word_for_word(
+    namespace: Namespace, status_page: type[StatusPage]
+) -> None:
+    namespace.adapter()
+    namespace.address()
+    (pod,) = namespace.pods()
+    namespace.pod_ready(pod, PAGE_ADDRESS)
+    for state in states():
+        status_page.answer = report(store=str(state.reason), store_message=state.message)
+
+        def told(state: StoreState = state) -> bool:
+            condition = namespace.condition("StoreReachable")
+            return (condition.get("status"), condition.get("reason"), condition.get("message")) == ("False", state.reason, state.message)
+
+        wait_until(state.message, told, seconds=20, every=0.05)
+    expected = {state.message for state in states()}
+    wait_until("events", lambda: {event["message"] for event in namespace.events("StoreUnavailable")} == expected)
