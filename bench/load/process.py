@@ -63,15 +63,17 @@ class Process:
 
     def peak_bytes(self) -> int:
         """Peak resident size of it and of those children that live, in all."""
-        peaks = 0
-        for pid in (self._process.pid, *_children(self._process.pid)):
-            peaks += int((_read(pid, "status").partition("VmHWM:")[2].split() or ["0"])[0]) * 1024
-        return peaks
+        return sum(resident_peak(pid) for pid in (self._process.pid, *_children(self._process.pid)))
 
 
 def python(module: str, *arguments: str | Path) -> tuple[str | Path, ...]:
     """The command of one of our own programs."""
     return (sys.executable, "-m", module, *arguments)
+
+
+def resident_peak(pid: int) -> int:
+    """Peak resident size of a process that runs: what wait4 says afterwards may be that of the process which started it."""
+    return int((_read(pid, "status").partition("VmHWM:")[2].split() or ["0"])[0]) * 1024
 
 
 def _children(parent: int) -> Iterator[int]:

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load.images import CT_STORAGE, EXPLICIT, Images, uid
-from bench.load.process import ENVIRONMENT, Process, python
+from bench.load.process import ENVIRONMENT, Process, python, resident_peak
 from bench.load.receivers import MAXIMUM_LENGTH, listening, program
 from tests.support.orthanc import free_port
 
@@ -63,15 +64,19 @@ class Dcmsend:
         """Send `count` instances over each association; return the CPU seconds that it took."""
         self._list.write_text("\n".join(str(file) for file in itertools.islice(itertools.cycle(self._sample.files), count)))
         started = [subprocess.Popen([*self._command, f"@{self._list}"], env=ENVIRONMENT) for _ in range(associations)]
-        used, peak = 0.0, 0
-        for process in started:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                raise SystemExit("dcmsend failed")
-            used += usage.ru_utime + usage.ru_stime
-            peak += usage.ru_maxrss * 1024
-        self._peak = max(self._peak, peak)
+        peaks = dict.fromkeys((process.pid for process in started), 0)
+        used = 0.0
+        while running := [process for process in started if process.returncode is None]:
+            for process in running:
+                peaks[process.pid] = max(peaks[process.pid], resident_peak(process.pid))
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+                if pid:
+                    process.returncode = os.waitstatus_to_exitcode(status)
+                    used += usage.ru_utime + usage.ru_stime
+            time.sleep(0.02)
+        if any(process.returncode for process in started):
+            raise SystemExit("dcmsend failed")
+        self._peak = max(self._peak, sum(peaks.values()))
         return used
 
     def peak_bytes(self) -> int:
