@@ -116,7 +116,7 @@ class Elector:
                     return
                 await self._wait(lease)
             except ApiConflict:
-                continue  # another candidate was faster
+                await asyncio.sleep(RETRY)  # another candidate was faster, or our namespace is being terminated
             except ApiError as error:
                 self._tell(messages.lease_unavailable(error.text))
                 await asyncio.sleep(RETRY)

@@ -258,7 +258,7 @@ def test_what_the_adapter_finds_at_the_store_is_a_condition_that_never_gates_rea
 
 
 def test_a_missing_secret_is_named_by_the_adapter(namespace: Namespace, status_page: type[StatusPage]):
-    missing = "Secret 'gcs-key' does not exist in namespace 'rad'; add it, no restart is needed"
+    missing = "Secret 'gcs-key' does not exist in namespace 'rad'; create it, no restart is needed"
     status_page.answer = report(ready=False, reason="SecretMissing", message=missing, store="NotProbed", store_message="")
     namespace.adapter(credentials={"basicAuthSecret": {"name": "gcs-key"}, "allowInsecure": True})
     namespace.address()

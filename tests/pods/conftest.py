@@ -23,6 +23,7 @@ STORE = "http://10.10.0.1:8042/dicom-web"
 HELM_VALUES = (
     *("--set", "image.repository=localhost/dicom-operator,image.tag=dev"),
     *("--set", "adapter.image.repository=localhost/dicom-adapter,adapter.image.tag=dev"),
+    *("--set", "adapter.allowedImages={localhost/dicom-adapter}"),
     *("--set", "replicas=2"),
 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from dicom_operator.difference import difference
+from dicom_operator.difference import difference, foreign_ports, with_ports
 from dicom_operator.quantity import parse_quantity, same_quantity
 
 CONTAINER = {"name": "adapter", "image": "a", "env": [{"name": "A", "value": "1"}]}
@@ -72,3 +74,31 @@ def test_what_is_no_quantity(text):
     with pytest.raises(ValueError, match="is no quantity"):
         parse_quantity(text)
     assert not same_quantity(text, text)
+
+
+def service(*ports: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "Service", "metadata": {"name": "a"}, "spec": {"type": "NodePort", "ports": list(ports)}}
+
+
+WANTED = service({"name": "dicom", "port": 104, "protocol": "TCP", "targetPort": "dicom"})
+
+
+@pytest.mark.parametrize(
+    ("live", "foreign"),
+    [
+        (service({"name": "dicom", "port": 104, "protocol": "TCP", "nodePort": 30104}), False),
+        (service({"name": "dicom", "port": 104}), False),  # TCP is the default
+        (service({"name": "dicom", "port": 1, "protocol": "TCP"}), True),
+        (service({"name": "dicom", "port": 104, "protocol": "TCP"}, {"name": "web", "port": 80, "protocol": "TCP"}), True),
+        (service(), False),
+    ],
+)
+def test_ports_that_somebody_has_put_into_a_service(live, foreign):
+    assert foreign_ports(WANTED, live) == foreign
+    assert not foreign_ports({**WANTED, "kind": "Deployment"}, live)
+
+
+def test_a_port_that_is_put_back_keeps_its_node_port():
+    live = service({"name": "web", "port": 80, "nodePort": 30080}, {"name": "dicom", "port": 1, "protocol": "TCP", "nodePort": 30104})
+    assert with_ports(WANTED, live) == service({"name": "dicom", "port": 104, "protocol": "TCP", "targetPort": "dicom", "nodePort": 30104})
+    assert live["spec"]["ports"][0]["name"] == "web"  # what was seen is not changed

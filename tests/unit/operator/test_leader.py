@@ -45,7 +45,7 @@ class Client:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.down = self.hangs = self.deaf = self.watchless = False
+        self.down = self.hangs = self.deaf = self.watchless = self.blind = self.terminating = False
         self.gets = 0
 
     async def ask(self) -> None:
@@ -57,11 +57,13 @@ class Client:
     async def get(self) -> Json | None:
         self.gets += 1
         await self.ask()
+        if self.blind:
+            raise ApiUnavailable("no answer to this one")
         return copy.deepcopy(self.server.lease)
 
     async def create(self, spec: Json) -> Json:
         await self.ask()
-        if self.server.lease is not None:
+        if self.server.lease is not None or self.terminating:
             raise ApiConflict("exists")
         return self.server.put(spec)
 
@@ -299,6 +301,25 @@ def test_a_lease_that_somebody_labelled_is_still_ours():
     run(main)
 
 
+def test_a_lease_of_which_nothing_is_known_is_kept_to_the_deadline():
+    """Somebody has labelled it, and the API server goes away before we can look whose it is."""
+
+    async def main() -> None:
+        server = Server()
+        candidate = Candidate(server, "me")
+        await asyncio.sleep(0.1)
+        assert server.lease is not None
+        server.put(server.lease["spec"])
+        candidate.client.blind = True
+        await asyncio.sleep(DEADLINE - 0.2)
+        assert candidate.elector.holds()
+        await asyncio.sleep(0.2)
+        assert not candidate.elector.leading
+        await candidate.stop()
+
+    run(main)
+
+
 def test_a_lease_that_was_deleted_is_made_again():
     async def main() -> None:
         server = Server()
@@ -328,6 +349,19 @@ def test_a_standby_whose_watch_tells_nothing_takes_no_lease_that_is_renewed(faul
         assert {holder for _, holder in server.writes} == {"first"}
         await first.stop()
         await second.stop()
+
+    run(main)
+
+
+def test_a_namespace_that_is_being_terminated_is_not_hammered():
+    """There a Lease can be made no more; the API server's answer is counted as a conflict."""
+
+    async def main() -> None:
+        candidate = Candidate(Server(), "me")
+        candidate.client.terminating = True
+        await asyncio.sleep(30)
+        assert 25 < candidate.client.gets < 35
+        await candidate.stop()
 
     run(main)
 
