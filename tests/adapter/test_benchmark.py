@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_one_that_is_compared_has_its_row() -> None:
     options = ("--size", "20kB", "--associations", "1", "--rounds", "1", "--seconds", "0.02")
-    done = subprocess.run([sys.executable, "-m", "bench.dimse", *options], capture_output=True, text=True, timeout=240, check=False)
+    command = [sys.executable, "-m", "bench.dimse", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^ +20kB +1  (\S+(?: \S+)*?) +[0-9]+ +[0-9]", done.stdout, re.MULTILINE)
     receivers = ["ours", "pynetdicom", "dcmtk storescp", "Orthanc"]
