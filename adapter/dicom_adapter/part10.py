@@ -14,6 +14,9 @@ from typing import BinaryIO
 
 import pydicom
 
+HEAD_BYTES = 144
+"""Preamble, prefix and (0002,0000): after them so many bytes of file meta information as that says."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileMeta:
@@ -76,7 +79,7 @@ def identify(part10: BinaryIO) -> Identity | None:
 
 
 def data_set_offset(head: bytes) -> int | None:
-    """Where the data set begins in a Part 10 stream of which these are the first 144 bytes or more; None when it is none."""
-    if len(head) < 144 or head[128:132] != b"DICM" or head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
+    """Where the data set begins in a Part 10 stream of which these are the first HEAD_BYTES or more; None when it is none."""
+    if len(head) < HEAD_BYTES or head[128:132] != b"DICM" or head[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
         return None
-    return 144 + int.from_bytes(head[140:144], "little")
+    return HEAD_BYTES + int.from_bytes(head[140:144], "little")

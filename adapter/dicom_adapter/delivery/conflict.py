@@ -139,6 +139,8 @@ class Conflicts:
         if verdict.outcome is Outcome.STORED:
             return self._ended("Overwritten", replace(verdict, remark=messages.OVERWRITTEN))
         await self._put_back(path, old)
+        if verdict.status == DUPLICATE:  # the deletion was not done after all, or somebody else has stored one meanwhile
+            return replace(verdict, text=messages.not_overwritten("it is still there"))
         return verdict
 
     async def _put_back(self, path: InstancePath, old: Copy) -> None:
@@ -161,13 +163,22 @@ def _identify(copy: Copy) -> part10.Identity | None:
 
 async def _same_data_set(one: Copy, other: Copy) -> bool:
     """Whether two Part 10 streams hold the same data set, byte for byte: file meta information tells who wrote them and does not count."""
-    digests = []
-    for copy in (one, other):
-        digest, rest = hashlib.sha256(), None
-        digests.append(digest)
-        async for piece in copy.read():
-            if rest is None and (rest := part10.data_set_offset(piece)) is None:
-                return False
-            digest.update(piece[rest:])
-            rest = max(0, rest - len(piece))
-    return digests[0].digest() == digests[1].digest()
+    digest = await _digest(one)
+    return digest is not None and digest == await _digest(other)
+
+
+async def _digest(copy: Copy) -> bytes | None:
+    """Of the data set in a Part 10 stream, None when it is no such stream."""
+    digest, head, before = hashlib.sha256(), b"", -1
+    async for piece in copy.read():
+        if before < 0:
+            head += piece
+            if len(head) < part10.HEAD_BYTES:
+                continue
+            offset = part10.data_set_offset(head)
+            if offset is None:
+                return None
+            before, piece = offset, head  # pieces may be as short as they like
+        digest.update(piece[before:])
+        before = max(0, before - len(piece))
+    return digest.digest() if before >= 0 else None

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from dicom_adapter import messages
 from dicom_adapter.config import OnConflict
+from dicom_adapter.delivery.conflict import _same_data_set
+from dicom_adapter.delivery.replay import Copy, Room
 from dicom_adapter.delivery.verdict import Outcome
+from dicom_adapter.part10 import FileMeta
 from tests.support.delivering import Sender, Token, delivering, other
 from tests.support.dicom import Instance, generated
 from tests.support.google import CLOUD_HEALTHCARE, GoogleIdentity
@@ -23,8 +28,10 @@ POLICIES = pytest.mark.parametrize("policy", list(OnConflict))
 
 
 @asynccontextmanager
-async def store(policy: OnConflict, seconds: int = 10) -> AsyncIterator[tuple[HealthcareApi, Sender]]:
-    async with GoogleIdentity() as identity, HealthcareApi(identity) as api:
+async def store(
+    policy: OnConflict, seconds: int = 10, kind: type[HealthcareApi] = HealthcareApi
+) -> AsyncIterator[tuple[HealthcareApi, Sender]]:
+    async with GoogleIdentity() as identity, kind(identity) as api:
         token = identity.issue("a@p.iam.gserviceaccount.com", [CLOUD_HEALTHCARE])
         async with delivering(api.url, credentials=Token(token), on_conflict=policy, seconds=seconds) as sender:
             yield api, sender
@@ -114,11 +121,64 @@ async def test_a_data_set_of_another_instance_than_the_command_names(policy: OnC
         assert content(api, one) == "old"
 
 
-@POLICIES
-async def test_a_data_set_that_cannot_be_read_is_judged_by_the_store_alone(policy: OnConflict) -> None:
-    async with store(policy) as (_, sender):
+@pytest.mark.parametrize(("policy", "status"), [(FAIL, 0xC409), (KEEP, 0), (OVERWRITE, 0xC409)])
+async def test_a_data_set_that_cannot_be_read_is_judged_by_the_stores_word_alone(policy: OnConflict, status: int) -> None:
+    async with store(policy) as (api, sender):
         wrong = Instance("1.2", "1.2.3.4", "1.2.840.10008.1.2.1", b"no data set")
-        assert (await sender.send(wrong)).verdict.status in (0xC000,)
+        api.script.extend([Reply(409, ""), Reply(409, failed_json("1.2.3.4", 0x0110, "already exists"))])
+        assert (await sender.send(wrong)).verdict.status == 0xC000
+        assert (await sender.send(wrong)).verdict.status == status
+        assert [method for method, _ in sender.observer.requests] == ["POST", "POST"]
+
+
+async def test_equal_content_is_found_equal_however_it_is_cut_and_whoever_has_written_its_head() -> None:
+    one = generated(300_000)
+    contents = [
+        FileMeta(one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid, name, "X").encode() for name in ("1.2", "1.2.3456")
+    ]
+    room = Room(tempfile.gettempdir())
+
+    def copy(content: bytes, *cuts: int) -> Copy:
+        made, start = Copy(room), 0
+        for cut in (*cuts, len(content)):
+            made.take(content[start:cut])
+            start = cut
+        return made
+
+    whole = contents[0] + one.data_set
+    for cuts in ((), (10,), (10, 143), (150, 100_000)):
+        assert await _same_data_set(copy(whole), copy(contents[1] + one.data_set, *cuts))
+        assert not await _same_data_set(copy(whole), copy(contents[1] + one.data_set[:-1] + b"x", *cuts))
+    for other_ in (b"", whole[:100], whole[128:], one.data_set):
+        assert not await _same_data_set(copy(whole), copy(other_))
+        assert not await _same_data_set(copy(other_), copy(other_))
+
+
+class LosingDeletions(HealthcareApi):
+    """Its answers to deletions are lost, after or before they are done."""
+
+    does = True
+
+    async def _delete(self, request: web.Request) -> web.StreamResponse:
+        if self.does:
+            await super()._delete(request)
+        else:
+            self._note(request)
+        assert request.transport
+        request.transport.abort()
+        return web.Response()
+
+
+@pytest.mark.parametrize(("does", "status", "which"), [(True, 0, "new"), (False, 0xC409, "old")])
+async def test_a_deletion_whose_answer_is_lost(does: bool, status: int, which: str) -> None:
+    async with store(OVERWRITE, kind=LosingDeletions) as (api, sender):
+        assert isinstance(api, LosingDeletions)
+        api.does = does
+        one = await stored(sender)
+        verdict = (await sender.send(other(one))).verdict
+        assert verdict.status == status
+        assert verdict.text == ("" if does else "409 ALREADY_EXISTS; the stored image was not overwritten: it is still there")
+        assert content(api, one) == which
 
 
 @pytest.mark.parametrize(

@@ -120,10 +120,11 @@ async def test_without_room_nothing_is_begun_and_what_grows_out_of_it_is_given_u
 
 
 async def test_a_directory_that_cannot_be_written_to_is_no_room() -> None:
-    with Copy(Room("/proc")) as copy:
-        copy.take(bytes(MEMORY_BYTES + 1))
-        with pytest.raises(NoRoom):
-            await copy.spill()
+    for directory in ("/proc", "/nowhere"):
+        with Copy(Room(directory)) as copy:
+            copy.take(bytes(MEMORY_BYTES + 1))
+            with pytest.raises(NoRoom):
+                await copy.spill()
 
 
 async def test_who_is_cancelled_while_a_batch_is_written_leaves_a_copy_in_order() -> None:
