@@ -45,6 +45,7 @@ LAST_LOOK_SECONDS: Final = 0.01
 FLUSH_SECONDS: Final = 1.0
 """How long a last A-ABORT may take to leave when we do not wait for the peer to close."""
 
+_RELEASED: Final = "the peer has released the association"
 _TRANSFER: Final = (State.STA6, State.STA8)
 _ASSOCIATED: Final = (State.STA3, State.STA6, State.STA7, State.STA8, State.STA9, State.STA10, State.STA11, State.STA12)
 
@@ -203,7 +204,7 @@ class Association(ABC):
                     self._connection.abort()
                 case ReleaseIndication(collision):
                     if self._exchange is not None:
-                        self._exchange.interrupt("the peer released the association inside a message")
+                        self._exchange.released(AssociationReleased(_RELEASED))
                     if collision:
                         self._silence.last_heard = self._loop.time()
                     self._settle()
@@ -259,7 +260,7 @@ class Association(ABC):
         if self._exchange is not None and not self._exchange.working:
             match self._machine.state:
                 case State.STA8:
-                    self._ending("released", AssociationReleased("the peer has released the association"))
+                    self._ending("released", AssociationReleased(_RELEASED))
                     self._carry_out(self._machine.release())
                     self._close_exchange()
                 case State.STA9 | State.STA12:

@@ -88,9 +88,11 @@ class Exchange:
         if data or last:
             self._receiver.feed(data, last)
 
-    def interrupt(self, reason: str) -> None:
-        """The peer sends nothing more."""
-        self.performer.interrupt(reason)
+    def released(self, end: AssociationEnded) -> None:
+        """The peer asks for the release: it sends nothing more, neither the rest of a message nor an answer."""
+        self.performer.interrupt("the peer released the association inside a message")
+        self.performer.released()
+        self.invoker.close(end)
 
     def close(self, end: AssociationEnded) -> None:
         """The association is gone."""

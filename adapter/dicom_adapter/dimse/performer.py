@@ -23,6 +23,7 @@ from dicom_adapter.dimse.status import CANCELLED, SUCCESS, Status
 Report = Callable[[str, Status, float, str | None], None]
 """Hears of each answer: service, status, seconds, SOP Instance UID."""
 
+_NO_WINDOW: Final = 1 << 16
 _CANCELLED: Final = Response(Status(CANCELLED))
 
 
@@ -53,7 +54,7 @@ class Performer:
         self._refusing = refusing
         self._changed = changed
         self._relieved = relieved
-        self._window = negotiated.performed_window or len(self._served) * 1000
+        self._window = negotiated.performed_window or _NO_WINDOW
         self._loop = asyncio.get_running_loop()
         self._operations: deque[Operation] = deque()
         self._receiving: Operation | None = None
@@ -124,6 +125,10 @@ class Performer:
             self._receiving = None
         self._advance()
 
+    def released(self) -> None:
+        """The peer asks for the release: it sends nothing more, so what needs it to answer (C-GET) is over."""
+        self._cancel(lambda operation: operation.kind is not None and operation.kind.service == "get")
+
     def close(self, reason: str) -> None:
         """The association is gone: handlers whose work outlives it may finish, the others are cancelled, what waits behind is dropped."""
         if not self._closed:
@@ -146,23 +151,28 @@ class Performer:
 
     def _advance(self) -> None:
         """Answer what is done, start the handlers of what may run: of those that came first, as many as the window has room for."""
-        room = self._window
-        for operation in tuple(self._operations):
-            if not room:
-                return
-            room -= 1
-            if operation.task is not None:
-                continue
-            if not operation.body.interrupted:
-                if operation.answer is None and not operation.handled and not self._closed:
-                    operation.task = self._loop.create_task(self._perform(operation))
-                    continue
-                if operation.receiving and not self._closed:
-                    continue
-                if operation.answer is not None and not operation.receiving:
-                    self._answer(operation, operation.answer)
-            self._operations.remove(operation)
-            room += 1
+        operations, position = self._operations, 0
+        while position < min(self._window, len(operations)):
+            operation = operations[position]
+            if self._in_work(operation):
+                position += 1
+            else:
+                del operations[position]
+
+    def _in_work(self, operation: Operation) -> bool:
+        """Start an operation if it may, answer it if it is done; return whether more of it is to come."""
+        if operation.task is not None:
+            return True
+        if operation.body.interrupted:
+            return False
+        if operation.answer is None and not operation.handled and not self._closed:
+            operation.task = self._loop.create_task(self._perform(operation))
+            return True
+        if operation.receiving:
+            return not self._closed
+        if operation.answer is not None:
+            self._answer(operation, operation.answer)
+        return False
 
     async def _perform(self, operation: Operation) -> None:
         try:

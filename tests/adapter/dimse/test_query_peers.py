@@ -31,7 +31,7 @@ from dicom_adapter.dimse.sopclasses import STORAGE_COMMITMENT, STUDY_ROOT_FIND, 
 from tests.adapter.dimse import peers
 from tests.adapter.dimse.peers import run_at
 from tests.adapter.dimse.serving import eventually, serving
-from tests.support.rawscu import CT_STORAGE, EXPLICIT
+from tests.support.rawscu import CT_STORAGE, EXPLICIT, RawScu, associate_rq, command_set, context, item, short, uid
 
 PENDING = Status(0xFF00)
 
@@ -58,14 +58,14 @@ class Archive:
     async def find(self, request: QueryRequest) -> AsyncGenerator[Response, None]:
         implicit = request.transfer_syntax_uid != EXPLICIT
         asked = dcmread(BytesIO(request.identifier), force=True)
-        for uid in self.images:
+        for instance_uid in self.images:
             found = Dataset()
-            found.QueryRetrieveLevel, found.SOPInstanceUID, found.PatientID = asked.QueryRetrieveLevel, uid, asked.PatientID
+            found.QueryRetrieveLevel, found.SOPInstanceUID, found.PatientID = asked.QueryRetrieveLevel, instance_uid, asked.PatientID
             yield Response(PENDING, encoded(found, implicit=implicit))
 
     async def get(self, request: GetRequest) -> AsyncGenerator[Response, None]:
-        for done, (uid, data) in enumerate(self.images.items(), 1):
-            status = await request.requestor.store(SopInstance(CT_STORAGE, uid, EXPLICIT, data))
+        for done, (instance_uid, data) in enumerate(self.images.items(), 1):
+            status = await request.requestor.store(SopInstance(CT_STORAGE, instance_uid, EXPLICIT, data))
             assert status == Status(0)
             yield Response(PENDING, sub_operations=SubOperations(len(self.images) - done, done))
 
@@ -202,3 +202,28 @@ def test_getscu_that_does_not_come_back() -> None:
         assert server.recorder.end().outcome == "lost"
         assert server.recorder.end().operations == {}
     assert len(sent) < 1_000_000
+
+
+def test_a_release_in_the_middle_of_a_get_ends_it() -> None:
+    """The peer cannot answer a sub-operation any more: to wait for that would be to wait for ever."""
+    ended: list[bool] = []
+
+    async def get(request: GetRequest) -> AsyncGenerator[Response, None]:
+        try:
+            await request.requestor.store(SopInstance(CT_STORAGE, "1.2.3", EXPLICIT, b"ab"))
+            yield Response(PENDING)
+        finally:
+            ended.append(True)
+
+    with serving(handlers=Handlers(get=get)) as server, RawScu("127.0.0.1", server.port) as scu:
+        role = item(0x54, len(CT_STORAGE).to_bytes(2, "big") + CT_STORAGE.encode() + b"\0\1")
+        contexts = [context(1, STUDY_ROOT_GET, EXPLICIT), context(3, CT_STORAGE, EXPLICIT)]
+        scu.associate(associate_rq("GATE", "CT1", contexts, user_items=role))
+        elements = [(0x0002, uid(STUDY_ROOT_GET)), (0x0100, short(0x10)), (0x0110, short(1)), (0x0700, short(0)), (0x0800, short(1))]
+        scu.send_message(1, command_set(elements), b"")
+        assert scu.expect(4)
+        assert scu.expect(4)
+        scu.release()
+        assert ended
+        scu.close()
+        assert server.recorder.end().outcome == "released"
