@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import dcmread
@@ -27,11 +28,28 @@ from dicom_adapter.dimse import (
     Status,
     SubOperations,
 )
+from dicom_adapter.dimse.acceptor import AcceptedAssociation
 from dicom_adapter.dimse.sopclasses import STORAGE_COMMITMENT, STUDY_ROOT_FIND, STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from tests.adapter.dimse import peers
 from tests.adapter.dimse.peers import run_at
 from tests.adapter.dimse.serving import eventually, serving
-from tests.support.rawscu import CT_STORAGE, EXPLICIT, RawScu, associate_rq, command_set, context, item, short, uid
+from tests.support.rawscu import (
+    COMMAND,
+    CT_STORAGE,
+    DATA,
+    EXPLICIT,
+    LAST,
+    AssociationAborted,
+    RawScu,
+    associate_rq,
+    command_set,
+    context,
+    item,
+    pdata,
+    pdv,
+    short,
+    uid,
+)
 
 PENDING = Status(0xFF00)
 
@@ -227,3 +245,49 @@ def test_a_release_in_the_middle_of_a_get_ends_it() -> None:
         assert ended
         scu.close()
         assert server.recorder.end().outcome == "released"
+
+
+def test_a_cancel_that_comes_with_its_request() -> None:
+    """In one segment: the handler's task has not taken its first step when it is cancelled."""
+    started: list[bool] = []
+
+    async def find(request: QueryRequest) -> AsyncGenerator[Response, None]:
+        started.append(True)
+        await asyncio.Event().wait()
+        yield Response(PENDING)
+
+    with serving(handlers=Handlers(find=find)) as server, RawScu("127.0.0.1", server.port) as scu:
+        scu.associate(associate_rq("GATE", "CT1", [context(1, STUDY_ROOT_FIND, EXPLICIT)]))
+        request = [(0x0002, uid(STUDY_ROOT_FIND)), (0x0100, short(0x20)), (0x0110, short(7)), (0x0700, short(0)), (0x0800, short(1))]
+        cancel = [(0x0100, short(0x0FFF)), (0x0120, short(7)), (0x0800, short(0x0101))]
+        for _ in range(3):
+            scu.send(
+                pdata(pdv(1, COMMAND | LAST, command_set(request)), pdv(1, DATA | LAST, b"ab"))
+                + pdata(pdv(1, COMMAND | LAST, command_set(cancel)))
+            )
+            assert scu.response().status == 0xFE00
+        scu.release()
+        scu.close()
+        assert server.recorder.end().operations == {("C-FIND", 0xFE00): 3}
+
+
+def test_a_shutdown_ends_handlers_that_have_not_begun() -> None:
+    async def find(request: QueryRequest) -> AsyncGenerator[Response, None]:
+        await asyncio.Event().wait()
+        yield Response(PENDING)
+
+    with serving(handlers=Handlers(find=find)) as server, RawScu("127.0.0.1", server.port) as scu:
+        scu.associate(associate_rq("GATE", "CT1", [context(1, STUDY_ROOT_FIND, EXPLICIT)]))
+        receive = AcceptedAssociation.receive
+
+        def then_abort(self: AcceptedAssociation, data: memoryview) -> None:
+            receive(self, data)
+            server.server.abort()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(AcceptedAssociation, "receive", then_abort)
+            request = [(0x0002, uid(STUDY_ROOT_FIND)), (0x0100, short(0x20)), (0x0110, short(7)), (0x0700, short(0)), (0x0800, short(1))]
+            scu.send(pdata(pdv(1, COMMAND | LAST, command_set(request)), pdv(1, DATA | LAST, b"ab")))
+            with pytest.raises(AssociationAborted):
+                scu.response()
+        assert server.recorder.end().reason == "shutting down"
