@@ -8,8 +8,8 @@ from typing import Final
 
 from dicom_adapter.dicomweb.multipart import Envelope
 
-_AT_ONCE: Final = 1_000_000
-"""What is there as a whole goes out in pieces of about this size: most images with one system call, the request's head included."""
+_LARGE: Final = 1 << 16
+"""Of what is there as a whole, pieces below this go out together, others as they are: no system call for a few bytes, no copy of many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,19 @@ class Upload:
 
 
 async def _joined(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    held: list[bytes] = []
-    size = 0
+    held = bytearray()
     async for piece in pieces:
-        if held and size + len(piece) > _AT_ONCE:
-            yield b"".join(held)
-            held, size = [], 0
-        held.append(piece)
-        size += len(piece)
-    yield b"".join(held)
+        if len(piece) < _LARGE:
+            held += piece
+            if len(held) < _LARGE:
+                continue
+        if held:
+            yield bytes(held)
+            held.clear()
+        if len(piece) >= _LARGE:
+            yield piece
+    if held:
+        yield bytes(held)
 
 
 class Question(Upload):

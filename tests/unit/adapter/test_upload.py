@@ -19,21 +19,22 @@ def whole(*pieces: bytes) -> Upload:
     return Upload(Part(given(pieces), sum(map(len, pieces))))
 
 
-async def test_an_image_that_is_there_goes_out_in_one_piece() -> None:
-    content = [bytes(400), bytes(262_144), bytes(262_144), bytes(6_000)]
+async def test_a_small_image_goes_out_in_one_piece() -> None:
+    content = [bytes(400), bytes(20_000), bytes(30_000)]
     upload = whole(*content)
     (body,) = [piece async for piece in upload.body()]
     assert upload.length == len(body)
     assert parts(upload.content_type, body) == [b"".join(content)]
 
 
-async def test_a_larger_one_in_pieces_of_about_a_megabyte() -> None:
-    content = [bytes(262_144)] * 12
+async def test_the_large_pieces_of_an_image_go_out_as_they_are_and_the_small_ones_between_them_together() -> None:
+    content = [bytes(400), b"1" * 262_144, b"2" * 65_536, bytes(100), bytes(65_000), bytes(1000), b"3" * 262_144, bytes(6_000)]
     upload = whole(*content)
     taken = [piece async for piece in upload.body()]
     assert parts(upload.content_type, b"".join(taken)) == [b"".join(content)]
-    assert [len(piece) > 700_000 for piece in taken[:-1]] == [True] * (len(taken) - 1)
-    assert max(map(len, taken)) <= 1_000_000
+    assert [piece for piece in taken if any(piece is large for large in content)] == [content[1], content[2], content[6]]
+    assert [len(piece) for piece in taken[3:-2]] == [66_100]
+    assert len(taken) == 6
 
 
 async def test_one_that_is_still_arriving_goes_out_piece_by_piece() -> None:
