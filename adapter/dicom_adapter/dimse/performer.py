@@ -17,6 +17,7 @@ from dicom_adapter.dimse.messages import MessageBegun
 from dicom_adapter.dimse.negotiated import Negotiated
 from dicom_adapter.dimse.operation import SHUTTING_DOWN, Operation, immediate_status
 from dicom_adapter.dimse.outlet import Outlet
+from dicom_adapter.dimse.pdu import ProtocolViolation
 from dicom_adapter.dimse.services import Services
 from dicom_adapter.dimse.status import CANCELLED, SUCCESS, Status
 
@@ -80,9 +81,15 @@ class Performer:
         return len(operations) > self._window or sum(operation.body.queued for operation in operations) > window
 
     def begin(self, message: MessageBegun) -> None:
-        """Take the command set of a request."""
+        """Take the command set of a request.
+
+        Raises:
+            ProtocolViolation: there is no such request.
+        """
         command = message.command
-        context = self._negotiated.contexts[message.context_id]
+        context = self._negotiated.contexts.get(message.context_id)
+        if context is None:  # the peer accepted it with a transfer syntax that nobody proposed
+            raise ProtocolViolation(f"a request on presentation context {message.context_id}, which cannot be used")
         status = immediate_status(command, context.abstract_syntax, self._served, self._refusing())
         answer = Response(status) if status is not None else None
         operation = Operation(message.context_id, command, DataSetStream(self._relieved), self._loop.time(), answer)

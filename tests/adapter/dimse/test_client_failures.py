@@ -40,6 +40,7 @@ from tests.support.rawscu import (
     RELEASE_RQ,
     associate_ac,
     command_set,
+    echo_rq,
     elements_of,
     pdata,
     pdu,
@@ -169,6 +170,17 @@ async def test_no_association_comes_about(play: Play, error: type[DimseError], s
         with pytest.raises(error, match=sentence):
             await dial(peer)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_request_on_a_context_that_nobody_can_use(caplog: pytest.LogCaptureFixture) -> None:
+    accepted = associate_ac([(1, 0, "1.2.3"), (3, 0, EXPLICIT)])  # 1.2.3 was not proposed
+    async with impostor(saying(accepted + pdata(pdv(1, COMMAND | LAST, echo_rq())))) as peer:
+        association = await dial(peer)
+        await until(lambda: not association.usable)
+        assert isinstance(association.end, PeerViolation)
+        assert "a request on presentation context 1, which cannot be used" in str(association.end)
+        await association.abort()
+    assert not caplog.records
 
 
 REJECTIONS = {
