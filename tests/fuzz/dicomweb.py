@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dicom_adapter.delivery.verdict import judge
 from dicom_adapter.dicomweb import xmlmodel
 from dicom_adapter.dicomweb.answers import MAXIMUM_TEXT, problem, store_response
 from dicom_adapter.dicomweb.client import Answer
+from dicom_adapter.dicomweb.multipart import NotMultipart, PartBegins, PartsReader
 from dicom_adapter.dimse.status import Status, error_comment
+from tests.fuzz.streams import pieces, stream
 from tests.support.store import failed_json, google_error, stored_json
 
 UID = "1.2.3"
@@ -89,3 +91,44 @@ def comment_seeds() -> Iterator[bytes]:
     """Texts."""
     yield b"Http_404, NOT_FOUND, dicomStore does not exist"
     yield b"two\r\nlines\\" * 9
+
+
+BOUNDARY = "abc"
+
+
+def parts(data: bytes) -> None:
+    """Parts, or NotMultipart; the same however the body is cut, and no byte that was not in it."""
+    whole, cut = _parts([stream(data)]), _parts(pieces(data))
+    assert whole == cut
+    assert sum(len(content) for _, content in whole[0]) <= len(data)
+
+
+def _parts(received: Iterable[bytes]) -> tuple[list[tuple[str, bytes]], bool]:
+    reader = PartsReader(f'multipart/related; type="application/dicom"; boundary={BOUNDARY}')
+    found: list[tuple[str, bytes]] = []
+    try:
+        for piece in received:
+            for event in reader.feed(piece):
+                if isinstance(event, PartBegins):
+                    found.append((event.content_type, b""))
+                else:
+                    found[-1] = found[-1][0], found[-1][1] + event
+        reader.finish()
+    except NotMultipart:
+        return [], False  # how much came before it was noticed depends on the cut
+    return found, True
+
+
+def parts_seeds() -> Iterator[bytes]:
+    """Bodies of one part and more, with a preamble, with lines that only look like boundaries, cut off."""
+    part = b"--abc\r\nContent-Type: application/dicom\r\nContent-Location: x\r\n\r\n" + bytes(20) + b"DICM\r\n--ab\r\n-"
+    for body in (
+        part + b"\r\n--abc--\r\n",
+        b"preamble\r\n" + part + b"\r\n" + part + b"\r\n--abc-- \r\nepilogue",
+        b"--abc  \t\r\n\r\n\r\n--abc--",
+        part,
+        b"--abcd\r\n\r\n",
+        b"--abc\r\n" + b"a: b\r\n" * 200,
+    ):
+        yield b"\0" + body
+        yield b"\1\0" + body

@@ -6,6 +6,7 @@ import asyncio
 import io
 import struct
 from collections.abc import Iterator
+from functools import cache
 from random import Random
 
 from pynetdicom.dsutils import decode
@@ -98,7 +99,13 @@ def message_seeds() -> Iterator[bytes]:
 
 
 class Wire:
-    """The connection of an association: checks what is written on it."""
+    """The connection of an association: checks what is written on it. These are the kinds of an acceptor, and those that end it."""
+
+    kinds: tuple[PduType, ...] = (
+        *(PduType.A_ASSOCIATE_AC, PduType.A_ASSOCIATE_RJ, PduType.P_DATA_TF),
+        *(PduType.A_RELEASE_RP, PduType.A_ABORT),
+    )
+    last: tuple[PduType, ...] = (PduType.A_ABORT, PduType.A_ASSOCIATE_RJ, PduType.A_RELEASE_RP)
 
     def __init__(self) -> None:
         self.written = bytearray()
@@ -128,13 +135,13 @@ class Wire:
         raise AssertionError("nobody was silent")
 
     def check(self) -> None:
-        """Whole PDUs of the kinds that an acceptor sends, and after an A-ABORT or a rejection nothing but more of the same."""
+        """Whole PDUs of the right kinds, and after the last ones nothing but more A-ABORTs."""
         position, over = 0, False
         while position < len(self.written):
             kind, length = struct.unpack_from(">BxL", self.written, position)
-            assert kind in (PduType.A_ASSOCIATE_AC, PduType.A_ASSOCIATE_RJ, PduType.P_DATA_TF, PduType.A_RELEASE_RP, PduType.A_ABORT)
+            assert kind in self.kinds
             assert kind == PduType.A_ABORT or not over
-            over = over or kind in (PduType.A_ABORT, PduType.A_ASSOCIATE_RJ, PduType.A_RELEASE_RP)
+            over = over or kind in self.last
             position += 6 + length
         assert position == len(self.written)
 
@@ -165,13 +172,18 @@ async def store(request: StoreRequest) -> Status:
     return Status(0 if size else 0xC000)
 
 
-_loop = asyncio.new_event_loop()
+@cache
+def loop() -> asyncio.AbstractEventLoop:
+    """One for all inputs."""
+    return asyncio.new_event_loop()
+
+
 _BUFFER = bytearray(1 << 16)
 
 
 def association(data: bytes) -> None:
     """Whatever comes: legal answers, one end for each beginning, no task left, and nothing kept of the buffer."""
-    _loop.run_until_complete(_associate(data))
+    loop().run_until_complete(_associate(data))
 
 
 async def _associate(data: bytes) -> None:

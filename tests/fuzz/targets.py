@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from tests.fuzz import dicomweb, dimse, upper_layer
+from tests.fuzz import client, dicomweb, dimse, upper_layer
 from tests.fuzz.streams import stream_seeds
 
 
@@ -29,7 +29,9 @@ TARGETS = {
     "command": Target(dimse.command, dimse.command_seeds, 1024),
     "messages": Target(dimse.messages, dimse.message_seeds, 2048),
     "association": Target(dimse.association, stream_seeds),
+    "client": Target(client.client, client.client_seeds),
     "answer": Target(dicomweb.answer, dicomweb.answer_seeds),
+    "parts": Target(dicomweb.parts, dicomweb.parts_seeds),
     "native-model": Target(dicomweb.native_model, dicomweb.native_model_seeds),
     "comment": Target(dicomweb.comment, dicomweb.comment_seeds, 512),
 }
