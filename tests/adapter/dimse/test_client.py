@@ -511,9 +511,12 @@ async def test_a_server_that_shuts_down_ends_what_waits() -> None:
         association = await dial(gate)
         storing = asyncio.ensure_future(association.store(instance("1.1", bytes(100))))
         await until(lambda: gate.recorder.bytes > 500)
+        in_line = asyncio.ensure_future(association.echo())
+        await asyncio.sleep(0)
         gate.server.abort()
-        with pytest.raises(AssociationEnded, match="the peer's application aborted"):
-            await storing
+        for waiting in (storing, in_line):
+            with pytest.raises(AssociationEnded, match="the peer's application aborted"):
+                await waiting
         await association.release()
 
 
@@ -554,3 +557,40 @@ async def test_contexts_and_titles_are_checked_before_anything_is_opened() -> No
         await connect(peer, calling_ae_title="WS1", contexts=[])
     with pytest.raises(ValueError, match="no UID"):
         await connect(peer, calling_ae_title="WS1", contexts=[PresentationContext(VERIFICATION, ("x",))])
+
+
+async def test_who_stops_waiting_for_its_turn_leaves_it_to_the_next() -> None:
+    hold = asyncio.Event()
+
+    async def store(request: StoreRequest) -> Status:
+        async for _ in request.body:
+            pass
+        await hold.wait()
+        return Status(0)
+
+    async with node(Handlers(store=store)) as gate, await dial(gate) as association:
+        stores = [asyncio.ensure_future(association.store(instance(f"1.{number}", b"ab"))) for number in range(4)]
+        await until(lambda: gate.recorder.bytes > 500)
+        stores[1].cancel()
+        hold.set()
+        assert await stores[0] == Status(0)
+        stores[2].cancel()  # its turn has just come, or is about to
+        assert await stores[3] == Status(0)
+        assert await association.echo() == Status(0)
+
+
+async def test_a_mistake_of_ours_costs_one_association(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with node() as gate:
+        other = await dial(gate)
+        association = await dial(gate)
+        with monkeypatch.context() as patch:
+            patch.setattr("dicom_adapter.dimse.performer.immediate_status", fail)
+            with pytest.raises(AssociationEnded):
+                await association.echo()
+        assert await other.echo() == Status(0)
+        await other.release()
+        assert (await gate.ended()).reason == "internal error"
+    assert [record.getMessage() for record in caplog.records] == ["internal error in an association; it is dropped"]
