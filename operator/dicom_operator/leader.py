@@ -118,7 +118,7 @@ class Elector:
             except ApiConflict:
                 await asyncio.sleep(RETRY)  # another candidate was faster, or our namespace is being terminated
             except ApiError as error:
-                self._tell(messages.lease_unavailable(error.text))
+                self._tell(messages.lease_unavailable(error.text), logging.WARNING)
                 await asyncio.sleep(RETRY)
 
     async def _wait(self, lease: Json) -> None:
@@ -173,7 +173,7 @@ class Elector:
                 if not await self._still_ours():
                     return
             except ApiError as error:
-                self._tell(messages.lease_unavailable(error.text))
+                self._tell(messages.lease_unavailable(error.text), logging.WARNING)
             except TimeoutError:
                 return
 
@@ -192,11 +192,11 @@ class Elector:
     def _stamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # metav1.MicroTime
 
-    def _tell(self, line: str) -> None:
+    def _tell(self, line: str, level: int = logging.INFO) -> None:
         """A line, unless it is the one told last."""
         if line != self._told:
             self._told = line
-            self._log.info("%s", line)
+            self._log.log(level, "%s", line)
 
 
 class Alone:

@@ -381,10 +381,10 @@ def test_a_standby_waits_for_an_api_server_that_is_away(caplog):
         await candidate.stop()
 
     run(main)
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert lines == [
-        "the Lease cannot be read or written (no answer); trying again every second",
-        "this replica, me, leads: it works, the others stand by",
+        ("WARNING", "the Lease cannot be read or written (no answer); trying again every second"),
+        ("INFO", "this replica, me, leads: it works, the others stand by"),
     ]
 
 
