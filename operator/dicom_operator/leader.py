@@ -25,9 +25,10 @@ from dicom_operator.errors import ApiConflict, ApiError
 
 DURATION = 6
 DEADLINE = 4.0
-RENEW = 2.0
+PATIENCE = 2.0
 RETRY = 1.0
-"""Seconds: how long the Lease lasts, after which its leader gives up, how often it renews, and how soon what failed is tried again."""
+"""Seconds: how long the Lease lasts, after which its leader gives up, how long one renewal may take, and how often it renews and tries
+again. One connection that hangs, or an API server that needs two seconds, costs nobody the lead."""
 LONGEST = 60
 """No Lease is waited for longer, whatever somebody has written into it."""
 
@@ -159,23 +160,23 @@ class Elector:
     async def _renew(self) -> None:
         """Renews; returns when the Lease is lost."""
         loop = asyncio.get_running_loop()
-        pause = RENEW
+        sent = self._until - DEADLINE
         while True:
-            await asyncio.sleep(min(pause, max(0.0, self._until - loop.time())))
-            sent, pause = loop.time(), RETRY
+            await asyncio.sleep(max(0.0, min(sent + RETRY, self._until) - loop.time()))
+            sent = loop.time()
             if sent >= self._until:
                 return
             try:
-                async with asyncio.timeout_at(self._until):
+                async with asyncio.timeout_at(min(self._until, sent + PATIENCE)):
                     self._held = await self._lease.update(self._held, {**self._held["spec"], "renewTime": self._stamp()})
-                self._until, pause, self._told = sent + DEADLINE, RENEW, ""
+                self._until, self._told = sent + DEADLINE, ""
             except ApiConflict:
                 if not await self._still_ours():
                     return
             except ApiError as error:
                 self._tell(messages.lease_unavailable(error.text), logging.WARNING)
             except TimeoutError:
-                return
+                self._tell(messages.lease_unavailable("no answer"), logging.WARNING)
 
     async def _still_ours(self) -> bool:
         """Whether the Lease that is not as we left it names us all the same: somebody may have labelled it."""

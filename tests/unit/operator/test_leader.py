@@ -46,11 +46,12 @@ class Client:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.down = self.hangs = self.deaf = self.watchless = self.blind = self.terminating = False
-        self.gets = 0
+        self.gets, self.slow = 0, 0.0
 
     async def ask(self) -> None:
         if self.hangs:
             await asyncio.sleep(1000)
+        await asyncio.sleep(self.slow)
         if self.down:
             raise ApiUnavailable("no answer")
 
@@ -245,6 +246,35 @@ def test_one_renewal_that_fails_is_tried_again_in_time():
         await asyncio.sleep(DEADLINE - RETRY - 0.2)  # one renewal has failed
         candidate.client.down = False
         await asyncio.sleep(60)
+        assert candidate.elector.holds()
+        assert candidate.terms == []
+        await candidate.stop()
+
+    run(main)
+
+
+def test_one_connection_that_hangs_costs_nobody_the_lead():
+    async def main() -> None:
+        server = Server()
+        candidate = Candidate(server, "me")
+        await asyncio.sleep(0.9)
+        candidate.client.hangs = True
+        await asyncio.sleep(1)  # a renewal hangs
+        candidate.client.hangs = False  # the next one is sent over another connection
+        await asyncio.sleep(60)
+        assert candidate.elector.holds()
+        assert candidate.terms == []
+        await candidate.stop()
+
+    run(main)
+
+
+def test_an_api_server_that_is_slow_costs_nobody_the_lead():
+    async def main() -> None:
+        server = Server()
+        candidate = Candidate(server, "me")
+        candidate.client.slow = 1.5
+        await asyncio.sleep(120)
         assert candidate.elector.holds()
         assert candidate.terms == []
         await candidate.stop()
