@@ -26,11 +26,16 @@ READY_TIMEOUT = 120.0
 ATTEMPTS = 3
 
 
+class Restart(Exception):
+    """SIGUSR1: the API server is to end at once and to start anew, as after a crash; etcd keeps what was stored."""
+
+
 def run(paths: Paths, directory: Path) -> int:
     """Serve until told to end, or until the parent ends; prints one JSON line when ready."""
     die_with_parent(signal.SIGTERM)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _leave)
+    signal.signal(signal.SIGUSR1, _restart)
     kube = Cache(paths.cache).obtain(binaries.artefact(paths.source, binaries.KUBE)) / "kube"
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,12 @@ def serve(supervisor: Supervisor, kube: Path, directory: Path) -> None:
         "kubectl": str(kube.with_name("kubectl")),
     }
     print(json.dumps(ready), flush=True)
-    supervisor.wait()
+    while True:
+        try:
+            supervisor.wait()
+        except Restart:
+            supervisor.end(apiserver)
+            apiserver = supervisor.start("apiserver", plane.apiserver())
 
 
 def free_ports(count: int) -> list[int]:
@@ -105,6 +115,10 @@ def empty(directory: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _restart(_number: int, _frame: FrameType | None) -> None:
+    raise Restart
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

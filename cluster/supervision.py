@@ -79,13 +79,17 @@ class Supervisor:
                 if not (component.ends and component.process.returncode == 0):
                     raise ComponentFailed(sentence)
 
+    def end(self, component: Component) -> None:
+        """End one component at once, as a crash would."""
+        component.process.kill()
+        component.process.wait()
+        os.close(component.handle)
+        self.components.remove(component)
+
     def stop(self) -> None:
         """End all components, the last one first."""
-        for component in reversed(self.components):
-            component.process.kill()
-            component.process.wait()
-            os.close(component.handle)
-        self.components.clear()
+        for component in list(reversed(self.components)):
+            self.end(component)
 
 
 def _tie_to_parent() -> None:

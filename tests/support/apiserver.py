@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,11 @@ class ApiServer:
         self._process.terminate()
         self._process.communicate()
         self._temporary.cleanup()
+
+    def restart(self) -> None:
+        """Kill the API server and let it start anew; etcd keeps what was stored."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
 
     @property
     def environment(self) -> Mapping[str, str]:
