@@ -13,7 +13,7 @@ PYTEST := $(BIN)/coverage run -m pytest
 NAME ?= demo
 MINUTES ?= 2
 
-.PHONY: help setup demo demo-down test test-unit test-adapter test-api test-pods soak fuzz check image cluster cluster-down bench lock coverage
+.PHONY: help setup demo demo-down test test-unit test-adapter test-api test-pods soak fuzz faults check image cluster cluster-down bench lock coverage
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ fuzz: $(VENV)/ready  ## every decoder under a coverage-guided fuzzer, MINUTES fo
 coverage: $(VENV)/ready  ## line and branch coverage of the test runs since the last `make test`
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+faults: $(VENV)/ready  ## the operator killed at each write, blinded, refused and vandalised, and every field of the CRD mutated (about 25 minutes)
+	@$(BIN)/pytest tests/api/faults tests/unit/operator/test_convergence.py --long --timeout=3600 -rP
 
 check: setup  ## linters and type checker
 	@set -x

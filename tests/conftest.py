@@ -8,7 +8,11 @@ settings.load_profile("no deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="run tests/soak and tests/fuzz in their long forms: `make soak`, `make fuzz`")
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="the long forms: `make soak`, `make fuzz`, `make faults`",
+    )
     parser.addoption("--fuzz-minutes", type=float, default=2.0, help="how long `make fuzz` runs each target")
 
 
