@@ -78,24 +78,32 @@ class Api:
             self._connection.close()
 
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+        """One request; raises Refused. A kind that is being set up answers 429 for a moment, and is waited for."""
         data = None if body is None else json.dumps(body)
+        deadline = time.monotonic() + 20
+        while True:
+            status, found = self._send(method, path, data, content_type)
+            if status != 429 or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        if status >= 400:
+            raise Refused(status, found.get("message", ""))
+        return found
+
+    def _send(self, method: str, path: str, data: str | None, content_type: str) -> tuple[int, Any]:
         for attempt in (1, 2):  # a kept connection may have been closed meanwhile
             if self._connection is None:
                 self._connection = http.client.HTTPSConnection(self._host, context=self.ssl_context, timeout=30)
             try:
                 self._connection.request(method, path, data, {"Content-Type": content_type})
                 answer = self._connection.getresponse()
-                text = answer.read()
-                break
-            except (http.client.HTTPException, ConnectionError):
+                return answer.status, json.loads(answer.read())
+            except (http.client.HTTPException, ConnectionError, ssl.SSLError):
                 self._connection.close()
                 self._connection = None
                 if attempt == 2:
                     raise
-        found = json.loads(text)
-        if answer.status >= 400:
-            raise Refused(answer.status, found.get("message", ""))
-        return found
+        raise AssertionError("unreachable")
 
     def get(self, path: str) -> Any:
         try:

@@ -159,13 +159,12 @@ def test_an_upgrade_brings_the_new_crd_and_a_rollback_the_old_one_and_no_adapter
         helm(api, "upgrade", "dicom-operator", str(CHART), where, "--set=replicas=1")
         deployment = namespace.get("deployments", "dicom-operator")
         assert (deployment["spec"]["strategy"], deployment["spec"]["replicas"]) == ({"type": "Recreate"}, 1)
-        helm(api, "rollback", "dicom-operator", "1", where)
-        wait_until("the old CRD", lambda: not knows_suspend(api))
-    found = namespace.get("dicomadapters", "ct-east")
-    assert found["metadata"]["uid"] == uid
-    assert "suspend" not in found["spec"]  # kept, and not served while the CRD does not know it
+    helm(api, "rollback", "dicom-operator", "1", where)
+    wait_until("the old CRD", lambda: not knows_suspend(api))
+    wait_until("its schema is served", lambda: "suspend" not in namespace.get("dicomadapters", "ct-east")["spec"])
+    assert namespace.get("dicomadapters", "ct-east")["metadata"]["uid"] == uid
     helm(api, "upgrade", "dicom-operator", str(CHART), where)
-    wait_until("it is back", lambda: namespace.get("dicomadapters", "ct-east")["spec"].get("suspend"))
+    wait_until("nobody has written it meanwhile, so it is back", lambda: namespace.get("dicomadapters", "ct-east")["spec"].get("suspend"))
     helm(api, "uninstall", "dicom-operator", where)
     assert namespace.get("dicomadapters", "ct-east")["metadata"]["uid"] == uid  # with the CRD, which is kept
 

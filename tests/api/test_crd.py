@@ -141,6 +141,7 @@ def test_what_is_left_out_is_stored_with_its_default(server):
             "type": "LoadBalancer",
             "provider": "Auto",
             "sourceRanges": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"],
+            "ipFamilyPolicy": "SingleStack",
             "externalTrafficPolicy": "Cluster",
             "allowPublicAddress": False,
         },
