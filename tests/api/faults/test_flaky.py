@@ -95,7 +95,7 @@ def test_watches_that_are_closed_each_second(fresh: Callable[[], Namespace], pro
     operator.start()
     operator.wait_ready()
     vandalised(fresh())
-    assert len([one for one in proxy.requests if one.watch]) > 16
+    wait_until("every watch has been closed and made anew", lambda: len([one for one in proxy.requests if one.watch]) > 16)
     assert operator.http("/healthz") == (200, "ok")
 
 
