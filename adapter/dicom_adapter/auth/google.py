@@ -73,6 +73,8 @@ class GoogleTokens:
         token, now = self._token, self._now()
         if token is None or _bearer(token) != headers:
             return True  # another has heard it before, and there is a new one or soon will be
+        if now >= token.expires:
+            return True  # it has ended on its way
         if self._renewed is not None and now < self._renewed + RENEW_AFTER:
             return False
         self._renewed, self._token = now, None

@@ -164,6 +164,17 @@ async def test_a_store_that_refuses_every_token_costs_one_a_minute(tokens: Googl
     assert await tokens.refused(await tokens.headers())
 
 
+async def test_a_token_that_ends_on_its_way_to_the_store_is_worth_another_try_each_time(
+    tokens: GoogleTokens, source: FakeSource, clock: list[float]
+) -> None:
+    source.life = 3.0
+    for _ in range(3):
+        sent = await tokens.headers()
+        clock[0] += 3.0
+        assert await tokens.refused(sent)
+    assert source.fetched == 3
+
+
 async def test_a_token_that_comes_with_little_life_left_is_not_asked_for_with_every_image(
     tokens: GoogleTokens, source: FakeSource, clock: list[float]
 ) -> None:
