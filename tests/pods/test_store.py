@@ -30,6 +30,20 @@ async def test_the_sender_reads_why_and_the_next_image_is_stored(adapters: Adapt
     ]
 
 
+async def test_in_a_pod_check_needs_no_argument(adapters: Adapters):
+    async with FaultStore(host=NODE) as store:
+        await asyncio.to_thread(adapters.apply, dicomStore=store.url)
+
+        def check() -> tuple[int, str]:
+            done = adapters.kubectl.run("exec", "deployment/gate", "--", "dicom-adapter", "check", check=False)
+            return done.returncode, done.stdout.splitlines()[-1]
+
+        assert await asyncio.to_thread(check) == (0, "reachable: images can be stored")
+        store.write_reply = Reply(403, FORBIDDEN)
+        assert await asyncio.to_thread(check) == (1, "not reachable, at write")
+        assert not store.posts
+
+
 async def test_a_store_that_is_down_is_named_and_comes_back(adapters: Adapters):
     async with FaultStore(host=NODE) as store:
         port = store.port
