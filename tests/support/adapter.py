@@ -65,7 +65,11 @@ class Adapter:
         )
         self._reader = asyncio.create_task(self._read())
         if self._wait:
-            await self.ready()
+            try:
+                await self.ready()
+            except BaseException as error:  # the block is not entered, so nobody else ends what has been started
+                await self.__aexit__(type(error))
+                raise
         return self
 
     async def __aexit__(self, kind: object, *_: object) -> None:
