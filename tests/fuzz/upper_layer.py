@@ -123,14 +123,23 @@ def _readable(acceptance: bytes) -> bool:
 def _pynetdicom(data: bytes) -> tuple[Any, Any, tuple[str, str]]:
     theirs: Any = A_ASSOCIATE_RQ()
     theirs.decode(b"\1\0" + len(data).to_bytes(4, "big") + data)
-    contexts = [(item.presentation_context_id, item.abstract_syntax, tuple(item.transfer_syntax)) for item in theirs.presentation_context]
+    contexts = [
+        (item.presentation_context_id, _unpadded(item.abstract_syntax), tuple(map(_unpadded, item.transfer_syntax)))
+        for item in theirs.presentation_context
+    ]
     return contexts, theirs.user_information.maximum_length, (theirs.called_ae_title.strip(), theirs.calling_ae_title.strip())
+
+
+def _unpadded(uid: str) -> str:
+    """It takes one NUL away, we take all (PS3.5 9.1 knows one; that more are met in the field is no reason to refuse)."""
+    return uid.rstrip("\0")
 
 
 def _pynetdicom_accepted(data: bytes) -> tuple[Any, Any]:
     theirs: Any = A_ASSOCIATE_AC()
     theirs.decode(b"\2\0" + len(data).to_bytes(4, "big") + data)
-    contexts = [(item.presentation_context_id, item.transfer_syntax) for item in theirs.presentation_context if not item.result_reason]
+    accepted = (item for item in theirs.presentation_context if not item.result_reason)
+    contexts = [(item.presentation_context_id, _unpadded(item.transfer_syntax)) for item in accepted]
     return contexts, theirs.user_information.maximum_length
 
 
