@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -144,7 +143,6 @@ def loris_inside_a_data_set(scu: RawScu) -> Slow:
 
 
 def hog(scu: RawScu) -> Slow:
-    scu.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     scu.associate(REQUEST)
     return Slow(scu, ECHOES, greedy=True)
 
