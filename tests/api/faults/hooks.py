@@ -61,7 +61,7 @@ Fault = Callable[[Request], "Answer | Exception | float"]
 
 @dataclass
 class Flaky:
-    """Every kind of request in a namespace (read, write, status, event; each object) meets its fault so many times."""
+    """Each kind of request in a namespace (method and object) meets its fault so many times."""
 
     faults: dict[str, Fault]
     times: int = 1

@@ -112,7 +112,7 @@ def test_any_event_that_is_lost_is_found_by_the_next_listing(
     proxy.drop = losing.drop
     live(list(places.values()))
     print(f"each of {len(places)} of {events} events lost, {len(losing.lost)} came")
-    assert len(losing.lost) > len(places) / 2
+    assert len(losing.lost) > len(places) / 4  # not all: side by side, several changes of an object are often told as one
     assert operator.http("/healthz") == (200, "ok")
 
 
