@@ -8,6 +8,7 @@ from dicom_adapter.dimse.acceptor import AcceptedAssociation
 from dicom_adapter.dimse.association import Connection
 from dicom_adapter.dimse.handlers import Handlers
 from dicom_adapter.dimse.limits import Limits
+from dicom_adapter.dimse.listener import Listener
 from dicom_adapter.dimse.negotiation import Extend
 from dicom_adapter.dimse.observer import Observer
 from dicom_adapter.dimse.registry import Acceptor, Access, Registry
@@ -15,8 +16,6 @@ from dicom_adapter.dimse.transport import ReceiveBuffer, SocketProtocol
 
 LAST_ANSWERS_SECONDS: Final = 3.0
 """After the deadline of a drain: how long operations that run may still end, and new ones are answered with A700."""
-
-_BACKLOG: Final = 1024
 
 
 class DimseServer:
@@ -40,7 +39,7 @@ class DimseServer:
         self._registry = Registry(limits)
         self._acceptor = Acceptor(tuple(ae_titles), handlers, limits, observer, self._registry, access, extend)
         self._buffer = ReceiveBuffer()
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self._port = 0
         self._aborted = asyncio.Event()
 
@@ -60,10 +59,10 @@ class DimseServer:
         Raises:
             OSError: the port is taken, or the address is not ours.
         """
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: SocketProtocol(self._begin, self._buffer), host, port, backlog=_BACKLOG)
-        self._server = server
-        self._port = server.sockets[0].getsockname()[1]
+        listener = Listener(lambda: SocketProtocol(self._begin, self._buffer))
+        await listener.open(host, port)
+        self._listener = listener
+        self._port = listener.port
 
     def _begin(self, connection: Connection, address: str, port: int) -> AcceptedAssociation:
         return AcceptedAssociation(self._acceptor, connection, address, port)
@@ -77,7 +76,8 @@ class DimseServer:
         """
         loop = asyncio.get_running_loop()
         await self._wait(self._aborted.is_set, min(loop.time() + accept_for, deadline))
-        self._close_listener()
+        if self._listener is not None:
+            self._listener.close()
         self._registry.draining_since = loop.time()
         for association in tuple(self._registry.connections):
             association.drain()
@@ -90,22 +90,21 @@ class DimseServer:
     def abort(self) -> None:
         """Close the listener, send an A-ABORT on every association (PS3.8 7.3) and cancel the handlers that run."""
         self._aborted.set()
-        self._close_listener()
+        if self._listener is not None:
+            self._listener.abort()
+        self._registry.notify()
         for association in tuple(self._registry.connections):
             association.shut_down()
 
     async def wait_closed(self) -> None:
         """Wait until the last connection is closed and the last handler has returned, after `drain` or `abort`."""
-        await self._registry.until(lambda: self._server is None and not self._registry.connections)
+        await self._registry.until(lambda: not self._is_listening() and not self._registry.connections)
+
+    def _is_listening(self) -> bool:
+        return self._listener is not None and self._listener.listening
 
     def _is_quiet(self) -> bool:
         return self._aborted.is_set() or not self._registry.active
-
-    def _close_listener(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        self._registry.notify()
 
     async def _wait(self, condition: Callable[[], bool], until: float) -> None:
         """Wait for `condition`, at most to `until` on the loop's clock."""

@@ -319,5 +319,5 @@ def test_an_abort_during_a_drain_ends_both_at_once() -> None:
 
 
 def test_the_port_can_be_taken_only_once() -> None:
-    with serving(Keeper()) as server, pytest.raises(OSError, match="address already in use"), serving(Keeper()) as other:
+    with serving(Keeper()) as server, pytest.raises(OSError, match="Address already in use"), serving(Keeper()) as other:
         other.call(other.server.start("127.0.0.1", server.port))
