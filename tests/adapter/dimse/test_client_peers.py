@@ -277,14 +277,13 @@ async def test_pynetdicom_stores_finds_gets_and_commits(tmp_path: Path) -> None:
         return 0
 
     def find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
-        for _ in range(2000):
-            if event.is_cancelled:
-                cancelled.set()
-                yield 0xFE00, None
-                return
+        for _ in range(20):
             found = Dataset()
             found.QueryRetrieveLevel, found.StudyInstanceUID = "STUDY", event.identifier.StudyInstanceUID
             yield 0xFF00, found
+        eventually(lambda: event.is_cancelled)
+        cancelled.set()
+        yield 0xFE00, None
 
     def get(event: Any) -> Iterator[Any]:
         yield len(study.files)
