@@ -6,6 +6,7 @@ A TLS pump fits here later: it takes the place of `Association` towards the prot
 import asyncio
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol, cast
@@ -17,6 +18,7 @@ FIRST_READ_BYTES: Final = 4 * 1024
 SLICE_SECONDS: Final = 0.001
 """How long the bytes of one read should be in work: data sets pass at gigabytes a second, a flood of echoes or of one-byte fragments at
 megabytes, and everybody else waits meanwhile."""
+TURNS_A_ROUND: Final = 4
 WRITE_BUFFER_BYTES: Final = 64 * 1024
 KERNEL_WRITE_BUFFER_BYTES: Final = 256 * 1024
 """What a peer that never reads can make the kernel hold; left to itself that grows to 4 MiB."""
@@ -27,6 +29,29 @@ KEEPALIVE_INTERVAL_SECONDS: Final = 10
 KEEPALIVE_PROBES: Final = 6
 
 
+class Turns:
+    """Connections whose bytes take long to work on read on by turns, a few in each round of the event loop: however many peers flood at
+    once, a round stays short for all others.
+    """
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def wait(self, read_on: Callable[[], None]) -> None:
+        """Have `read_on` called in its turn."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
+        self._waiting.append(read_on)
+
+    def _next(self) -> None:
+        for _ in range(min(TURNS_A_ROUND, len(self._waiting))):
+            self._waiting.popleft()()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
+
+
 class ReceiveBuffer:
     """The one receive buffer of a server or a pool: an idle association costs none.
 
@@ -34,9 +59,10 @@ class ReceiveBuffer:
     and because an association copies what it keeps. Should a loop ever do otherwise, `claim` notices before any byte is mixed up.
     """
 
-    __slots__ = ("_owner", "_view")
+    __slots__ = ("_owner", "_view", "turns")
 
     def __init__(self, size: int = RECEIVE_BUFFER_BYTES) -> None:
+        self.turns = Turns()
         self._view = memoryview(bytearray(size))
         self._owner: object = None
 
@@ -99,10 +125,10 @@ class SocketProtocol(asyncio.BufferedProtocol):
                 self._read_bytes = min(self._read_bytes * 2, RECEIVE_BUFFER_BYTES)
 
     def _let_others(self) -> None:
-        """Read on in the next round of the event loop: libuv reads up to 32 times from one connection before it looks at another."""
+        """Read on in another round of the event loop: libuv reads up to 32 times from one connection before it looks at the next."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._read_on)
+            self._buffer.turns.wait(self._read_on)
 
     def _read_on(self) -> None:
         association, transport = self._association, self._transport
