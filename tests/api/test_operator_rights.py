@@ -12,6 +12,9 @@ from tests.api.rights import INVISIBLE, Right, covers, granted, rendered, used
 from tests.api.support import OWNED, PATHS, Api, Namespace, OperatorProcess
 from tests.support.kubernetes import wait_until
 
+LEASE = {f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "update", "watch")}
+"""What two replicas do with their Lease: the standby's part comes some time after it is ready."""
+
 KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 BODIES: dict[str, dict[str, Any]] = {
     "serviceaccounts": {"apiVersion": "v1", "kind": "ServiceAccount"},
@@ -78,15 +81,20 @@ def test_the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other(
     rights = granted(install(api, namespace, "--set=replicas=2", *only))
     flags: tuple[str, ...] = (f"--operator-namespace={namespace.name}", "--lease=dicom-operator", "--relist-seconds=2", "--probe-seconds=1")
     flags += () if everywhere else (f"--namespace={namespace.name}",)
+    user = f"system:serviceaccount:{namespace.name}:dicom-operator"
+
+    def requests() -> list[Any]:
+        return [event for event in api.server.audited() if event["user"].get("username") == user]
+
     with contextlib.ExitStack() as stack:
         operator, standby = (stack.enter_context(OperatorProcess(environment(api, namespace), flags)) for _ in range(2))
         operator.wait_ready()
         standby.wait_ready()
         work(namespace)
-        wait_until("a renewal", lambda: operator.metric("dicom_operator_leader") + standby.metric("dicom_operator_leader") == 1)
+        wait_until("the Lease renewed and followed", lambda: {str(right) for right in used(requests())} >= LEASE)
+        assert operator.metric("dicom_operator_leader") + standby.metric("dicom_operator_leader") == 1
         assert [one.metric("dicom_operator_api_requests_total", code="403") for one in (operator, standby)] == [0, 0]
-    user = f"system:serviceaccount:{namespace.name}:dicom-operator"
-    events = [event for event in api.server.audited() if event["user"].get("username") == user]
+    events = requests()
     needed = used(events)
     assert [event["requestURI"] for event in events if event.get("responseStatus", {}).get("code") == 403] == []
     assert [right for right in needed if not covers(rights, right)] == []
