@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dicom_adapter.config import ConfigError
 
@@ -95,14 +95,8 @@ class Reader:
 
     def integers(self, key: str, default: tuple[int, ...], low: int, high: int, maximum: int) -> tuple[int, ...]:
         """A list of different whole numbers between two bounds."""
-        value = self._values.get(key)
+        value = self._list(key, maximum)
         if value is None:
-            return default
-        if not isinstance(value, list):
-            self.problem(key, f"{_shown(value)} is not a list; write one '- item' a line")
-            return default
-        if len(value) > maximum:
-            self.problem(key, f"has {len(value)} items; write at most {maximum}")
             return default
         inner = Reader({f"{key}[{index}]": item for index, item in enumerate(value)}, self.path, self._problems)
         return tuple(dict.fromkeys(inner.integer(f"{key}[{index}]", low, low, high) for index in range(len(value))))
@@ -141,14 +135,8 @@ class Reader:
 
     def texts(self, key: str, default: tuple[str, ...], maximum: int) -> tuple[str, ...]:
         """A list of different texts."""
-        value = self._values.get(key)
+        value = self._list(key, maximum)
         if value is None:
-            return default
-        if not isinstance(value, list):
-            self.problem(key, f"{_shown(value)} is not a list; write one '- item' a line")
-            return default
-        if len(value) > maximum:
-            self.problem(key, f"has {len(value)} items; write at most {maximum}")
             return default
         found: list[str] = []
         for index, item in enumerate(value):
@@ -159,6 +147,18 @@ class Reader:
             else:
                 found.append(item)
         return tuple(found)
+
+    def _list(self, key: str, maximum: int) -> list[Any] | None:
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.problem(key, f"{_shown(value)} is not a list; write one '- item' a line")
+            return None
+        if len(value) > maximum:
+            self.problem(key, f"has {len(value)} items; write at most {maximum}")
+            return None
+        return value
 
     def check_ae_title(self, key: str, value: str) -> None:
         """An AE title as PS3.5 6.2 and PS3.8 9.3.2 allow it."""
