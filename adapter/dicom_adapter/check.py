@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
-from dicom_adapter import __version__, credentials
+from dicom_adapter import __version__, credentials, steps
 from dicom_adapter.config import Config
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
@@ -36,18 +36,18 @@ async def check(config: Config, mounts: Path, out: TextIO, *, as_json: bool, pro
         user_agent=f"dicom-adapter/{__version__} check",
         proxies=credentials.proxies(config.credentials, proxies),
     )
-    steps: list[Step] = []
+    taken: list[Step] = []
     if not as_json:
         out.write(f"the way to {config.store.url}\n")
     async with client:
         async for step in Way(client, access, config).walk():
-            steps.append(step)
+            taken.append(step)
             if not as_json:
-                out.write(_line(step))
+                out.write(steps.line(step))
                 out.flush()
-    obstacle = next((step for step in steps if step.found), None)
+    obstacle = next((step for step in taken if step.found), None)
     if as_json:
-        out.write(json.dumps(_document(config, steps, obstacle), indent=2) + "\n")
+        out.write(json.dumps(_document(config, taken, obstacle), indent=2) + "\n")
     elif obstacle:
         out.write(f"not reachable, at {obstacle.name}\n")
     else:
@@ -55,26 +55,12 @@ async def check(config: Config, mounts: Path, out: TextIO, *, as_json: bool, pro
     return obstacle is None
 
 
-def _line(step: Step) -> str:
-    mark = "FAIL" if step.found else "ok" if step.seconds is not None else "-"
-    spent = "" if step.seconds is None else f"{step.seconds * 1000:.0f} ms"
-    return f"  {mark:<5}{step.name:<12}{spent:>9}  {step.message}\n"
-
-
-def _document(config: Config, steps: list[Step], obstacle: Step | None) -> dict[str, Any]:
+def _document(config: Config, taken: list[Step], obstacle: Step | None) -> dict[str, Any]:
     return {
         "version": VERSION,
         "adapterVersion": __version__,
         "store": config.store.url,
         "reason": str(obstacle.found.reason if obstacle and obstacle.found else StoreReason.REACHABLE),
         "message": obstacle.message if obstacle else "the store answers",
-        "steps": [
-            {
-                "name": str(step.name),
-                "outcome": "failed" if step.found else "passed" if step.seconds is not None else "not reached",
-                "milliseconds": None if step.seconds is None else round(step.seconds * 1000, 1),
-                "message": step.message,
-            }
-            for step in steps
-        ],
+        "steps": [steps.entry(step) for step in taken],
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, TextIO
 
-from dicom_adapter import __version__, messages
+from dicom_adapter import __version__, messages, steps
 from dicom_adapter.dimse import (
     AssociationLost,
     AssociationRejected,
@@ -81,7 +81,7 @@ async def echo(call: Call, out: TextIO, limits: Limits | None = None) -> bool:
 
     def tell(step: Step) -> None:
         if not call.as_json:
-            out.write(_line(step))
+            out.write(steps.line(step))
             out.flush()
 
     if not call.as_json:
@@ -150,13 +150,7 @@ def _rejection(error: AssociationRejected, call: Call) -> str:
             return str(error)
 
 
-def _line(step: Step) -> str:
-    mark = "FAIL" if step.failed else "ok" if step.seconds is not None else "-"
-    spent = "" if step.seconds is None else f"{step.seconds * 1000:.0f} ms"
-    return f"  {mark:<5}{step.name:<12}{spent:>9}  {step.message}\n"
-
-
-def _document(call: Call, steps: list[Step], obstacle: Step | None) -> dict[str, Any]:
+def _document(call: Call, taken: list[Step], obstacle: Step | None) -> dict[str, Any]:
     return {
         "version": VERSION,
         "adapterVersion": __version__,
@@ -164,13 +158,5 @@ def _document(call: Call, steps: list[Step], obstacle: Step | None) -> dict[str,
         "callingAETitle": call.calling_ae_title,
         "answers": obstacle is None,
         "message": obstacle.message if obstacle else messages.echoed(0, ""),
-        "steps": [
-            {
-                "name": step.name,
-                "outcome": "failed" if step.failed else "passed" if step.seconds is not None else "not reached",
-                "milliseconds": None if step.seconds is None else round(step.seconds * 1000, 1),
-                "message": step.message,
-            }
-            for step in steps
-        ],
+        "steps": [steps.entry(step) for step in taken],
     }

@@ -53,6 +53,11 @@ class Step:
     seconds: float | None = None
     found: StoreState | None = None
 
+    @property
+    def failed(self) -> bool:
+        """Whether the way ends here."""
+        return self.found is not None
+
 
 @dataclass(frozen=True, slots=True)
 class _Passed:
