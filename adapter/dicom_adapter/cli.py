@@ -27,6 +27,7 @@ from dicom_adapter.echo import Call, echo
 from dicom_adapter.environment import CannotRun, Environment
 from dicom_adapter.node import Node, Surroundings
 from dicom_adapter.reader import did_you_mean
+from dicom_adapter.spec.store import GOOGLE_HOSTS
 
 MOUNTS = "/etc/dicom-adapter"
 _CANNOT_RUN, _WRONG = 1, 2
@@ -68,7 +69,7 @@ def main(
     out: TextIO,
     err: TextIO,
     *,
-    google_hosts: Sequence[str] = document.GOOGLE_HOSTS,
+    google_hosts: Sequence[str] = GOOGLE_HOSTS,
 ) -> int:
     """Runs one command; returns the exit status. Google tokens go to `google_hosts` only, whatever the configuration says."""
     first = arguments[0] if arguments else "--help"

@@ -21,7 +21,8 @@ from dicom_adapter.config import (
     OnConflict,
     Retry,
 )
-from dicom_adapter.document import is_google_host, load
+from dicom_adapter.document import load
+from dicom_adapter.spec.store import is_google_host
 
 STORE = "https://pacs.example/dicom-web"
 PATH = "projects/p/locations/l/datasets/d/dicomStores/s"
