@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from dicom_operator.model import PRIVATE_RANGES, Network, Service
+from dicom_operator.spec.service import PRIVATE_RANGES, Network, Service
 
 Family = Literal["IPv4", "IPv6"]
 

@@ -32,18 +32,20 @@ LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlin
 FORBIDDEN_IN_PURE = {"kopf", "kubernetes", "aiohttp", "asyncio", "os", "socket", "time"}
 
 
-def imports(module: str) -> tuple[set[str], set[str]]:
-    """Modules of ours and top-level packages of others that a module imports."""
-    ours, others = set(), set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("dicom_operator"):
-            inner = node.module.removeprefix("dicom_operator").lstrip(".")
-            ours |= {inner} if inner else {alias.name for alias in node.names if (PACKAGE / f"{alias.name}.py").exists()}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            others.add(node.module.partition(".")[0])
+def others(path: Path) -> set[str]:
+    """Top-level packages that a module imports, ours aside."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
         elif isinstance(node, ast.Import):
-            others |= {alias.name.partition(".")[0] for alias in node.names}
-    return ours, others
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+    return found - {"dicom_operator"}
+
+
+def files(module: str) -> list[Path]:
+    """The file of a module, or those of a package."""
+    return sorted((PACKAGE / module).glob("*.py")) or [PACKAGE / f"{module}.py"]
 
 
 def test_the_standard_librarys_operator_is_not_shadowed():
@@ -53,11 +55,12 @@ def test_the_standard_librarys_operator_is_not_shadowed():
 @pytest.mark.parametrize("module", sorted(PURE))
 def test_pure_modules_know_no_loop_no_clock_and_no_environment(module):
     """The linter's contract names them; it does not look at the standard library."""
-    assert not imports(module)[1] & FORBIDDEN_IN_PURE
+    for path in files(module):
+        assert not others(path) & FORBIDDEN_IN_PURE, path
 
 
 def test_third_parties_are_imported_in_one_place_each():
-    users = {name: {module.stem for module in PACKAGE.glob("*.py") if name in imports(module.stem)[1]} for name in ("kopf", "kubernetes")}
+    users = {name: {path.stem for path in PACKAGE.rglob("*.py") if name in others(path)} for name in ("kopf", "kubernetes")}
     assert users == {"kopf": {"watch", "connection"}, "kubernetes": {"transport", "connection"}}
 
 
@@ -144,7 +147,7 @@ def test_conditions_of_an_adapter_go_with_it():
 
 
 def test_no_sentence_is_unused_or_undocumented():
-    text = "".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    text = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     for name, function in inspect.getmembers(messages, inspect.isfunction):
         assert function.__doc__, name
         assert f"messages.{name}(" in text or f"{name}(" in inspect.getsource(messages).replace(f"def {name}(", ""), name
