@@ -32,6 +32,7 @@ KUBE = Program("kube", ".", "about 6 minutes on 2 cores")
 COREDNS = Program("coredns", ".", "about 1 minute on 2 cores")
 HELM = Program("helm", "helm.sh/helm/v4/cmd/helm", "about 2 minutes on 2 cores")
 PAUSE = Program("pause", ".", "a few seconds")
+PUBSUB = Program("pubsub", ".", "about half a minute on 2 cores")
 
 
 def artefact(source: Path, program: Program) -> Artefact:

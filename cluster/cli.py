@@ -70,6 +70,7 @@ def dispatch(options: argparse.Namespace, paths: Paths) -> int:
 def build(paths: Paths) -> None:
     """Fill the cache, so that nothing needs the network any more."""
     Cluster(paths, DEFAULT_NAME).obtain()
+    Cache(paths.cache).obtain(binaries.artefact(paths.source, binaries.PUBSUB))
     Cache(paths.cache).obtain(baseimage.artefact())
 
 
