@@ -12,8 +12,10 @@ from dicom_adapter.delivery.destination import DeliveryObserver, Destination
 from dicom_adapter.delivery.gate import Gate
 from dicom_adapter.delivery.governor import Bounds, Governor
 from dicom_adapter.delivery.pipeline import Pipeline
-from dicom_adapter.delivery.replay import Copy, Room
+from dicom_adapter.delivery.replay import Room
 from dicom_adapter.delivery.retry import RetryPolicy
+from dicom_adapter.delivery.store import DicomwebTarget
+from dicom_adapter.delivery.target import DEFAULT_TARGET, Content
 from dicom_adapter.delivery.verdict import Verdict
 from dicom_adapter.dicomweb.client import DicomwebClient
 
@@ -32,9 +34,10 @@ class Delivering:
     pipeline: Pipeline
     gate: Gate
     conflicts: Conflicts
+    target: DicomwebTarget
 
 
-def assemble(spec: Delivery, client: DicomwebClient, *, directory: str, observer: Observer) -> Delivering:
+def assemble(spec: Delivery, client: DicomwebClient, *, directory: str, observer: Observer, name: str = DEFAULT_TARGET) -> Delivering:
     """Builds it, on the event loop that uses it. `directory` is for the temporary files of large images."""
     bounds = Bounds(spec.max_concurrent_uploads, spec.max_requests_per_minute, float(spec.timeout_seconds))
     gate = Gate(Governor(bounds, now=asyncio.get_running_loop().time, throttled=observer.throttled))
@@ -47,11 +50,12 @@ def assemble(spec: Delivery, client: DicomwebClient, *, directory: str, observer
     destination = Destination(client, gate, policy, timeout=float(spec.timeout_seconds), observer=observer)
     room = Room(directory)
 
-    async def post(copy: Copy, uid: str) -> Verdict:
+    async def post(copy: Content, uid: str) -> Verdict:
         """The usual attempts, with the time that a new instance has."""
         story = destination.begin(uid)
         await destination.persist(story, copy)
         return story.result
 
     conflicts = Conflicts(client, spec.on_conflict, room, post=post, observer=observer)
-    return Delivering(Pipeline(destination, conflicts, room), gate, conflicts)
+    target = DicomwebTarget(name, destination, gate, conflicts)
+    return Delivering(Pipeline(destination, conflicts, room), gate, conflicts, target)

@@ -12,18 +12,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
 from dicom_adapter import messages, part10
 from dicom_adapter.config import OnConflict
 from dicom_adapter.delivery.replay import Copy, NoRoom, Room
+from dicom_adapter.delivery.target import Content
 from dicom_adapter.delivery.verdict import DUPLICATE, SUCCESS, Outcome, Verdict, duplicate, other_instance
 from dicom_adapter.dicomweb.client import DicomwebClient, InstancePath, Refusal
 from dicom_adapter.dicomweb.errors import BrokenAnswer, StoreUnreachable
 
-Post = Callable[[Copy, str], Awaitable[Verdict]]
+Post = Callable[[Content, str], Awaitable[Verdict]]
 PUT_BACK_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
+
+
+def is_conflict(verdict: Verdict | None) -> bool:
+    """Whether the store may have the instance already."""
+    if verdict is None or verdict.outcome is not Outcome.INSTANCE_REFUSED:
+        return False
+    return verdict.http_status == 409 or verdict.status == DUPLICATE
 
 
 class ConflictObserver(Protocol):
@@ -58,7 +67,7 @@ class Conflicts:
         self._locks: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[Verdict]] = set()
 
-    async def resolve(self, copy: Copy, uid: str, verdict: Verdict) -> Verdict:
+    async def resolve(self, copy: Content, uid: str, verdict: Verdict) -> Verdict:
         """The verdict after a 409."""
         identity = await asyncio.to_thread(_identify, copy)
         if identity is not None and identity.instance != uid:
@@ -67,7 +76,7 @@ class Conflicts:
             return self._unseen(verdict)
         path = InstancePath(identity.study, identity.series, identity.instance)
         # Overwriting goes on when the sender goes away: half done would be the store's loss.
-        task = asyncio.create_task(self._resolve(copy.hold(), path, verdict))
+        task = asyncio.create_task(self._resolve(copy, copy.hold(), path, verdict))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
@@ -82,10 +91,10 @@ class Conflicts:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
-    async def _resolve(self, copy: Copy, path: InstancePath, verdict: Verdict) -> Verdict:
+    async def _resolve(self, copy: Content, hold: AbstractContextManager[Content], path: InstancePath, verdict: Verdict) -> Verdict:
         lock = self._locks.setdefault(str(path), asyncio.Lock())
         try:
-            with copy, Copy(self._room) as old:
+            with hold, Copy(self._room) as old:
                 async with lock:
                     held = await self._fetch(path, old)
                     if not held and verdict.status != DUPLICATE:
@@ -125,7 +134,7 @@ class Conflicts:
 
     # -- Overwrite ---------------------------------------------------------------------------------
 
-    async def _overwrite(self, path: InstancePath, copy: Copy, old: Copy, proven: Verdict) -> Verdict:
+    async def _overwrite(self, path: InstancePath, copy: Content, old: Copy, proven: Verdict) -> Verdict:
         try:
             answer = await self._client.delete(path)
         except StoreUnreachable:
@@ -156,18 +165,18 @@ class Conflicts:
         self._observer.overwriting(path.instance, messages.NOT_PUT_BACK, lost=True)
 
 
-def _identify(copy: Copy) -> part10.Identity | None:
+def _identify(copy: Content) -> part10.Identity | None:
     with copy.open() as file:
         return part10.identify(file)
 
 
-async def _same_data_set(one: Copy, other: Copy) -> bool:
+async def _same_data_set(one: Content, other: Content) -> bool:
     """Whether two Part 10 streams hold the same data set, byte for byte: file meta information tells who wrote them and does not count."""
     digest = await _digest(one)
     return digest is not None and digest == await _digest(other)
 
 
-async def _digest(copy: Copy) -> bytes | None:
+async def _digest(copy: Content) -> bytes | None:
     """Of the data set in a Part 10 stream, None when it is no such stream."""
     digest, head, before = hashlib.sha256(), b"", -1
     async for piece in copy.read():

@@ -18,8 +18,8 @@ from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.delivery import retry
 from dicom_adapter.delivery.gate import CircuitOpen, Gate, NoTurn, Passage
 from dicom_adapter.delivery.governor import Ending
-from dicom_adapter.delivery.replay import Copy
 from dicom_adapter.delivery.retry import RetryPolicy
+from dicom_adapter.delivery.target import Content
 from dicom_adapter.delivery.verdict import Heard, Outcome, Verdict, decide, not_asked, too_late
 from dicom_adapter.dicomweb.client import Answer, DicomwebClient
 from dicom_adapter.dicomweb.errors import StaleConnection, StoreUnreachable
@@ -95,7 +95,7 @@ class Destination:
         """A new story; the time for it runs from now."""
         return Story(uid, asyncio.get_running_loop().time() + self.timeout)
 
-    async def persist(self, story: Story, copy: Copy) -> None:
+    async def persist(self, story: Story, copy: Content) -> None:
         """Sends a whole instance, again where that may help, until its verdict stands."""
         while (pause := self.pause(story, copy)) is not None:
             if pause:
@@ -103,7 +103,7 @@ class Destination:
             limit = asyncio.timeout_at(story.deadline)
             await self.attempt(story, Upload(Part(copy.read(), copy.size)), limit, fresh=story.stale)
 
-    def pause(self, story: Story, copy: Copy) -> float | None:
+    def pause(self, story: Story, copy: Content) -> float | None:
         """Seconds until the next attempt; None when the verdict stands."""
         if story.verdict is None:
             return 0.0
@@ -117,7 +117,7 @@ class Destination:
         self._observer.retried(str(story.verdict.http_status or story.verdict.obstacle))
         return pause
 
-    def repeats(self, story: Story, copy: Copy) -> bool:
+    def repeats(self, story: Story, copy: Content) -> bool:
         """Whether there is to be another attempt, if there is time for it."""
         if copy.lost or story.refused or story.verdict is None:
             return False
@@ -154,8 +154,34 @@ class Destination:
         except CredentialsUnavailable as error:
             return Heard(own=error.text)
 
+    async def once(self, batch: Callable[[], Upload]) -> tuple[Heard, float | None]:
+        """One attempt at whole instances, in the caller's turn: what was heard at last, and the Retry-After in it.
+
+        The time limit runs anew with each piece that is taken: a large instance on a narrow way needs longer than `timeoutSeconds`.
+        """
+        story = self.begin("")
+        while True:
+            upload = batch()
+            limit = asyncio.timeout(self.timeout)
+            was_fresh, story.stale = story.stale, False
+            heard = await self._heard(story, upload.paced(limit, self.timeout), limit, fresh=was_fresh)
+            self._note(story, heard, was_fresh=was_fresh)
+            if not story.at_once:
+                return heard, story.retry_after
+
     def _learn(self, story: Story, heard: Heard, passage: Passage, *, was_fresh: bool) -> None:
         """What the attempt means for this instance, for the destination and for whoever waits for it."""
+        verdict = self._note(story, heard, was_fresh=was_fresh)
+        if story.at_once:
+            return
+        story.tries += 1
+        passage.retry_after = story.retry_after
+        passage.ending = ending(verdict, heard)
+        if passage.ending is not Ending.ABANDONED:
+            self._last_failure = None if passage.ending is Ending.ANSWERED else replace(verdict, unknown=False)
+
+    def _note(self, story: Story, heard: Heard, *, was_fresh: bool) -> Verdict:
+        """What the attempt means for this instance: its verdict, and whether it has to be made again at once."""
         verdict = story.verdict = decide(heard)
         story.unknown |= verdict.unknown
         story.redirect = self._redirect(story, heard.answer)
@@ -163,13 +189,7 @@ class Destination:
         story.retry_after = retry.seconds_until(heard.answer.retry_after, self._clock()) if heard.answer else None
         story.again = heard.answer is not None and heard.answer.again and not story.renewed
         story.renewed |= story.again
-        if story.at_once:
-            return
-        story.tries += 1
-        passage.retry_after = story.retry_after
-        passage.ending = _ending(verdict, heard)
-        if passage.ending is not Ending.ABANDONED:
-            self._last_failure = None if passage.ending is Ending.ANSWERED else replace(verdict, unknown=False)
+        return verdict
 
     def _redirect(self, story: Story, answer: Answer | None) -> str:
         if answer is None or answer.status not in _AGAIN_ELSEWHERE or story.redirects >= _MAXIMUM_REDIRECTS:
@@ -182,7 +202,8 @@ class Destination:
         story.verdict = not_asked(text)
 
 
-def _ending(verdict: Verdict, heard: Heard) -> Ending:
+def ending(verdict: Verdict, heard: Heard) -> Ending:
+    """What an attempt tells about the destination."""
     if verdict.outcome in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
         return Ending.ANSWERED
     if heard.own:

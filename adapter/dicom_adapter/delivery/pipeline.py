@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from dicom_adapter import messages
-from dicom_adapter.delivery.conflict import Conflicts
+from dicom_adapter.delivery.conflict import Conflicts, is_conflict
 from dicom_adapter.delivery.destination import Destination, Story
 from dicom_adapter.delivery.replay import Copy, NoRoom, Room
-from dicom_adapter.delivery.verdict import DUPLICATE, Outcome, Verdict, too_late
+from dicom_adapter.delivery.verdict import Verdict, too_late
 from dicom_adapter.dicomweb.upload import Part, Upload
 from dicom_adapter.part10 import FileMeta
 
@@ -77,7 +77,7 @@ class Pipeline:
         rest = _Rest(copy, body)
         upload = Upload(Part(_paced(copy, rest, limit, self._destination.timeout), None))
         await self._destination.attempt(story, upload, limit, fresh=True)
-        if not (self._destination.repeats(story, copy) or _is_conflict(story.verdict)):
+        if not (self._destination.repeats(story, copy) or is_conflict(story.verdict)):
             return False
         await rest.receive()
         story.deadline = asyncio.get_running_loop().time() + self._destination.timeout
@@ -85,20 +85,13 @@ class Pipeline:
 
     async def _look_at_conflict(self, story: Story, copy: Copy) -> None:
         verdict = story.verdict
-        if verdict is None or not _is_conflict(verdict):
+        if verdict is None or not is_conflict(verdict):
             return
         try:
             async with asyncio.timeout_at(story.deadline):
                 story.verdict = await self._conflicts.resolve(copy, story.uid, verdict)
         except TimeoutError:
             story.verdict = too_late(self._destination.timeout, sent=True)
-
-
-def _is_conflict(verdict: Verdict | None) -> bool:
-    """Whether the store may have the instance already."""
-    if verdict is None or verdict.outcome is not Outcome.INSTANCE_REFUSED:
-        return False
-    return verdict.http_status == 409 or verdict.status == DUPLICATE
 
 
 async def _receive(copy: Copy, body: AsyncIterator[bytes]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -32,16 +34,29 @@ class Upload:
         self.length = envelope.length(known) if len(known) == len(lengths) else None
         self.finished = False
         self.interruption: BaseException | None = None
+        self._limit: asyncio.Timeout | None = None
+        self._seconds = 0.0
+
+    def paced(self, limit: asyncio.Timeout, seconds: float) -> Upload:
+        """The same, with a time limit that begins anew when a piece has been taken: it is for a store that takes nothing."""
+        self._limit, self._seconds = limit, seconds
+        return self
 
     async def body(self) -> AsyncIterator[bytes]:
         """The request's body. An interruption of an instance breaks the request off: neither tail nor last chunk are ever sent."""
         try:
             async for piece in self._pieces() if self.length is None else _joined(self._pieces()):
                 yield piece
+                self._extend()
         except Exception as error:
             self.interruption = error
             raise
         self.finished = True
+
+    def _extend(self) -> None:
+        if self._limit is not None:
+            with contextlib.suppress(RuntimeError):  # the request is already over
+                self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for number, part in enumerate(self._parts):
