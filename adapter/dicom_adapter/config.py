@@ -96,6 +96,29 @@ class Retry:
     status_codes: tuple[int, ...] = (408, 429, 500, 502, 503, 504)
 
 
+class Acknowledge(StrEnum):
+    """`spec.delivery.acknowledge`: what a success tells the sender."""
+
+    AFTER_STORE = "AfterStore"  # the store has it
+    AFTER_SPOOL = "AfterSpool"  # it is on disk, and will be delivered
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogThresholds:
+    """`spec.delivery.backlogThresholds`: the age of the oldest image, or the number of images, from which a spool is backlogged."""
+
+    seconds: int = 300
+    instances: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """`spec.spool`, what of it is the adapter's: the bytes that may wait, and those that stay free on its volume."""
+
+    max_bytes: int | None = None
+    reserve_bytes: int = 1 << 30
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """`spec.delivery`."""
@@ -105,6 +128,8 @@ class Delivery:
     retry: Retry = Retry()
     max_concurrent_uploads: int = 32
     max_requests_per_minute: int | None = None
+    acknowledge: Acknowledge = Acknowledge.AFTER_STORE
+    backlog_thresholds: BacklogThresholds = BacklogThresholds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +154,7 @@ class Config:
     port: int = 11112
     credentials: Credentials = Credentials()
     delivery: Delivery = Delivery()
+    spool: Spool = Spool()
     limits: Limits = Limits()
     drain_seconds: int = 10
     termination_grace_period_seconds: int = 120

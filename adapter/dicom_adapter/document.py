@@ -13,7 +13,7 @@ from dicom_adapter.spec import credentials, delivery, limits, store
 from dicom_adapter.spec.store import GOOGLE_HOSTS
 
 _READ = (
-    "aeTitle", "acceptedAETitles", "port", "dicomStore", "credentials", "delivery", "limits", "drainSeconds",
+    "aeTitle", "acceptedAETitles", "port", "dicomStore", "credentials", "delivery", "spool", "limits", "drainSeconds",
     "terminationGracePeriodSeconds", "logLevel",
 )  # fmt: skip
 _FOR_KUBERNETES = (
@@ -114,6 +114,7 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
         port=port,
         credentials=credentials.read(spec, dicom_store, problems, google_hosts),
         delivery=delivery.read(spec.mapping("delivery")),
+        spool=delivery.read_spool(spec.mapping("spool")),
         limits=limits.read(spec.mapping("limits")),
         drain_seconds=drain,
         termination_grace_period_seconds=grace,

@@ -9,6 +9,8 @@ import pytest
 
 from dicom_adapter.config import (
     HEALTHCARE_SCOPE,
+    Acknowledge,
+    BacklogThresholds,
     Config,
     ConfigErrors,
     CredentialKind,
@@ -20,6 +22,7 @@ from dicom_adapter.config import (
     ObjectKey,
     OnConflict,
     Retry,
+    Spool,
 )
 from dicom_adapter.document import load
 from dicom_adapter.spec.store import is_google_host
@@ -64,7 +67,10 @@ spec:
     onConflict: Overwrite
     maxConcurrentUploads: 6
     maxRequestsPerMinute: 600
+    acknowledge: AfterSpool
+    backlogThresholds: {{seconds: 60, instances: 5000}}
     retry: {{maxAttempts: 7, initialDelayMilliseconds: 100, maxDelayMilliseconds: 900, statusCodes: [503, 409, 503]}}
+  spool: {{persistent: {{size: 50Gi, storageClassName: fast}}, maxBytes: 40000000000, reserveBytes: 2000000000}}
   limits:
     maxAssociations: 1
     maxAssociationsPerPeer: 2
@@ -91,7 +97,10 @@ status: {{}}
             ObjectKey("hospital-ca", "ca.crt"),
             proxy="http://proxy.example:3128",
         ),
-        delivery=Delivery(30, OnConflict.OVERWRITE, Retry(7, 100, 900, (503, 409)), 6, 600),
+        delivery=Delivery(
+            30, OnConflict.OVERWRITE, Retry(7, 100, 900, (503, 409)), 6, 600, Acknowledge.AFTER_SPOOL, BacklogThresholds(60, 5000)
+        ),
+        spool=Spool(40_000_000_000, 2_000_000_000),
         limits=Limits(1, 2, 4096, 3, 4, 5),
         drain_seconds=20,
         termination_grace_period_seconds=30,
@@ -204,6 +213,19 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"delivery": {"maxRequestsPerMinute": 0}},
         "spec.delivery.maxRequestsPerMinute: 0 is out of range; write a number from 1 to 1000000",
     ),
+    "acknowledge": (
+        {"delivery": {"acknowledge": "Afterspool"}},
+        "spec.delivery.acknowledge: 'Afterspool' is not known; write one of AfterStore, AfterSpool; did you mean 'AfterSpool'?",
+    ),
+    "backlog of nothing": (
+        {"delivery": {"backlogThresholds": {"instances": 0}}},
+        "spec.delivery.backlogThresholds.instances: 0 is out of range; write a number from 1 to 1000000000",
+    ),
+    "a spool's size in words": (
+        {"spool": {"maxBytes": "40Gi"}},
+        "spec.spool.maxBytes: '40Gi' is not a whole number; write a number from 1 to 9007199254740992, without quotes",
+    ),
+    "spool, unknown": ({"spool": {"maxbytes": 1}}, "spec.spool.maxbytes: is not a field; did you mean 'maxBytes'?"),
     "proxy with a password": (
         {"credentials": {"proxy": "http://me:secret@proxy:3128"}},
         "spec.credentials.proxy: holds a user or password; write the URL without it",
@@ -232,7 +254,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a number without end": ({"port": 10**3000}, "spec.port: this value is out of range; write a number from 1 to 65535"),
     "unknown field": ({"dicomstore": STORE}, "spec.dicomstore: is not a field; did you mean 'dicomStore'?"),
-    "a field of a later version": ({"spool": {}}, "spec.spool: is not a field; remove it"),
+    "a field of a later version": ({"deidentify": {}}, "spec.deidentify: is not a field; remove it"),
     "two credentials": (
         {"credentials": {"none": {}, "basicAuthSecret": {"name": "x"}}},
         "spec.credentials: holds basicAuthSecret and none; keep one of them",
