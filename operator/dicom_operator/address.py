@@ -39,7 +39,7 @@ def address(adapter: DicomAdapter, service: Json | None, names: Mapping[str, boo
     """
     name = adapter.key.name
     if service is None:
-        return Address(_condition("Unknown", Reason.NOT_OBSERVED, messages.address_not_observed(name)))
+        return not_observed(messages.address_not_observed(name))
     if adapter.service.type == "ClusterIP":
         host = f"{name}.{adapter.key.namespace}.svc"
         endpoint = _endpoint(adapter, host)
@@ -56,6 +56,11 @@ def address(adapter: DicomAdapter, service: Json | None, names: Mapping[str, boo
     if public:
         return Address(_condition("False", Reason.PUBLIC_ADDRESS, messages.public_address(name, host)), host, adapter.port, endpoint)
     return Address(_condition("True", Reason.ASSIGNED, messages.address_assigned(endpoint)), host, adapter.port, endpoint)
+
+
+def not_observed(message: str) -> Address:
+    """Nothing can be said of an address."""
+    return Address(_condition("Unknown", Reason.NOT_OBSERVED, message))
 
 
 def _endpoint(adapter: DicomAdapter, host: str) -> str:

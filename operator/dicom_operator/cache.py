@@ -103,10 +103,22 @@ class Cache:
         for name, known in list(store.objects.items()):
             if name not in listed and (not scope or name[0] in scope) and self._drop(store, name, listing.resource_version):
                 missed.append(known)
-        for name, version in list(store.gone.items()):
-            if version <= listing.resource_version:
-                del store.gone[name]
+        _let_go(store, listing)
         return missed
+
+    def agrees(self, resource: Resource, listing: Listing, namespaces: Iterable[str] = ()) -> bool:
+        """Whether a listing, of metadata alone, tells nothing new: then it has been heeded as `replace` would have."""
+        store, scope = self._store(resource), set(namespaces)
+        listed = {_name(body): _version(body) for body in listing.items}
+        for name, version in listed.items():
+            known = store.objects.get(name)
+            if version > (store.gone.get(name, -1) if known is None else _version(known)):
+                return False
+        for name, known in store.objects.items():
+            if name not in listed and (not scope or name[0] in scope) and _version(known) <= listing.resource_version:
+                return False
+        _let_go(store, listing)
+        return True
 
     def _drop(self, store: _Store, name: Name, version: int) -> bool:
         known = store.objects.get(name)
@@ -119,6 +131,13 @@ class Cache:
 
     def _store(self, resource: Resource) -> _Store:
         return self._stores.setdefault(resource, _Store())
+
+
+def _let_go(store: _Store, listing: Listing) -> None:
+    """What is gone need not be remembered once a listing is newer: no answer or event is as late as that."""
+    for name, version in list(store.gone.items()):
+        if version <= listing.resource_version:
+            del store.gone[name]
 
 
 def _marks(body: Json) -> Iterator[Mark]:

@@ -9,10 +9,11 @@ from dicom_operator import api
 from dicom_operator.api import BY_KIND, Json, Resource
 from dicom_operator.cache import Listing
 from dicom_operator.errors import ApiConflict, ApiNotFound, NotLeading
-from dicom_operator.transport import Request, Transport
+from dicom_operator.transport import JSON, Request, Transport
 
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
+METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class Cluster(Protocol):
@@ -26,8 +27,8 @@ class Cluster(Protocol):
         """The events that others have written about an object."""
         ...
 
-    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
-        """All objects of a kind; `cached` lets the API server answer from its memory."""
+    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool, whole: bool = True) -> Listing:
+        """All objects of a kind, or their metadata alone; `cached` lets the API server answer from its memory."""
         ...
 
     async def apply(self, body: Json) -> Json:
@@ -83,12 +84,12 @@ class KubeCluster:
         found = await self._transport.send(Request("list", api.EVENT, namespace, query=query))
         return list(found.get("items") or ())
 
-    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
+    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool, whole: bool = True) -> Listing:
         """See Cluster."""
         query = {"resourceVersion": "0"} if cached else {}
         if selector:
             query["labelSelector"] = selector
-        found = await self._transport.send(Request("list", resource, namespace, query=query))
+        found = await self._transport.send(Request("list", resource, namespace, query=query, accept=JSON if whole else METADATA))
         items = found.get("items") or []
         for item in items:
             item.setdefault("apiVersion", resource.api_version)

@@ -179,6 +179,11 @@ def workload_not_observed() -> str:
     return "the Deployment does not exist yet"
 
 
+def not_applied(kind: str) -> str:
+    """No Deployment or Service, and not because we are early; another's of the name may be there."""
+    return f"this DicomAdapter has no {kind}: condition Applied says why"
+
+
 def scaled_to_zero() -> str:
     """No replicas are wanted."""
     return "spec.replicas is 0: nothing receives; set it to 1 or more"

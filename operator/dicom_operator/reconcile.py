@@ -34,6 +34,9 @@ FIGHT_SECONDS = 10.0
 UNRESOLVED_SECONDS = 60.0
 """How soon a load balancer's host name that could not be resolved is looked up again: it may lead to a public address."""
 
+HOLD_SECONDS = 5.0
+"""How long a status that says no more than "not yet" may wait: most adapters become Ready meanwhile, with one write for all of it."""
+
 PENDING_SECONDS = 15.0
 """How soon the events of a Service without an address are read again, since nothing wakes us for them; the longer it waits, the later."""
 
@@ -62,6 +65,8 @@ class Reconciler:
         self._tools = tools
         self._children = Children(tools.cluster, tools.cache, tools.config)
         self._corrections: dict[Key, deque[float]] = {}
+        self._held: dict[Key, float] = {}
+        """Since when a status that says no more than the last one waits to be written."""
 
     async def process(self, key: Key) -> Outcome:
         """What the work queue calls: every outcome is counted, a defect of ours is told in the status and tried again."""
@@ -85,6 +90,7 @@ class Reconciler:
         if body is None:
             tools.metrics.forget(key)
             self._corrections.pop(key, None)
+            self._held.pop(key, None)
             return Done()
         if body["metadata"].get("deletionTimestamp"):
             return Done()  # the garbage collector follows the owner references
@@ -158,6 +164,8 @@ class Reconciler:
         new = status.build(view, tools.config, tools.now())
         key = Key(metadata["namespace"], metadata["name"])
         tools.metrics.conditions(key, {item["type"]: (item["status"], item["reason"]) for item in new["conditions"]})
+        if wait := self._hold(key, old, new):
+            return outcome if isinstance(outcome, Retry) else RequeueAfter(wait)
         if old == new:
             return outcome
         document = {
@@ -179,6 +187,17 @@ class Reconciler:
         for note in transitions(old, new):
             await self._tell(view.body, note)
         return outcome
+
+    def _hold(self, key: Key, old: Json, new: Json) -> float:
+        """How much longer a status may wait for another one to be written with it; 0: not at all."""
+        if old == new or not status.repeats_not_yet(old, new):
+            self._held.pop(key, None)
+            return 0.0
+        now = self._tools.clock()
+        wait = self._held.setdefault(key, now) + HOLD_SECONDS - now
+        if wait <= 0:
+            del self._held[key]
+        return max(0.0, wait)
 
     async def _tell(self, body: Json, note: Note) -> None:
         metadata = body["metadata"]

@@ -87,14 +87,24 @@ class Resync:
             await asyncio.sleep(seconds)
             await self.sweep()
 
+    async def _compare(self, resource: Resource, namespace: str | None) -> list[Json]:
+        """What a listing tells that the watch had not told.
+
+        Metadata is compared first, a fraction of the work: in most minutes there is nothing to tell.
+        """
+        scope = [namespace] if namespace else []
+        metadata = await self._cluster.list(resource, namespace, selector(resource), cached=True, whole=False)
+        if self._cache.agrees(resource, metadata, scope):
+            return []
+        return self._cache.replace(resource, await self._cluster.list(resource, namespace, selector(resource), cached=True), scope)
+
     async def sweep(self) -> None:
         """One listing of every kind; what the watches had not told wakes its adapter."""
         for resource in api.WATCHED:
             missed = []
             try:
                 for namespace in self._namespaces or (None,):
-                    listing = await self._cluster.list(resource, namespace, selector(resource), cached=True)
-                    missed += self._cache.replace(resource, listing, [namespace] if namespace else ())
+                    missed += await self._compare(resource, namespace)
             except ApiError as error:
                 self._log.warning("listing of %s %s failed: %s", resource.plural, messages.where(error.namespace), error.text)
                 continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dicom_operator import __version__, api, conditions, messages, workload
-from dicom_operator.address import Address, address
+from dicom_operator.address import Address, address, not_observed
 from dicom_operator.api import ConditionType, Json, Reason
 from dicom_operator.conditions import Condition
 from dicom_operator.config import Config
@@ -16,6 +16,8 @@ from dicom_operator.observe import Observed
 from dicom_operator.render import adapter_image
 
 STALLED = frozenset({Reason.INVALID_SPEC, Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.REJECTED})
+SUMMARIES = frozenset({ConditionType.READY, ConditionType.RECONCILING})
+"""Conditions that say what others say."""
 STORE_REASONS = frozenset({Reason.REACHABLE, Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.UNREACHABLE, Reason.THROTTLED})
 
 
@@ -50,11 +52,11 @@ def build(view: View, config: Config, now: datetime) -> Json:
     deployment = view.observed.child(api.DEPLOYMENT, name)
     wanted = ((deployment or {}).get("spec") or {}).get("replicas", 0) if adapter is None else adapter.wanted_replicas
     running = workload.available(wanted, deployment, view.observed.pods, view.observed.reports)
+    if deployment is None and view.applied.status == "False":
+        running = workload.not_observed(messages.not_applied(api.DEPLOYMENT.kind))
     if not view.observed.asked:
         running = _as_before(running, previous, generation)
-    reached = (
-        address(adapter, view.observed.child(api.SERVICE, name), view.names, view.service_event) if adapter else _kept_address(previous)
-    )
+    reached = _reached(view, adapter, previous)
     store = store_reachable(view.observed, previous)
     ready = _ready(view.applied, adapter, running, reached)
     parts = [ready, view.applied, running, reached.condition]
@@ -74,6 +76,27 @@ def build(view: View, config: Config, now: datetime) -> Json:
     }
     optional = {"address": reached.host, "port": reached.port, "endpoint": reached.endpoint}
     return result | {key: value for key, value in optional.items() if value}
+
+
+def repeats_not_yet(old: Json, new: Json) -> bool:
+    """Whether a status says no more than the one before: not yet, of the same generation.
+
+    Counts, and parts that have come to hold, wait for Ready or for a moment. What names a trouble, or takes one back, never waits.
+    """
+    if old.get("observedGeneration") != new["observedGeneration"]:
+        return False
+    before, after = ({item["type"]: item for item in status["conditions"]} for status in (old, new))
+    both = [found.get(ConditionType.RECONCILING, {}).get("reason") for found in (before, after)]
+    if both != [Reason.PROGRESSING] * 2:
+        return False
+    wanted = int(new["replicasSummary"].partition("/")[2])
+    plain = {messages.waiting_for_rollout(ready, wanted) for ready in range(wanted + 1)}
+
+    def no_more(kind: str) -> bool:
+        was, now = before.get(kind, {}), after.get(kind, {})
+        return now == was or now.get("status") == "True" or {was.get("message"), now.get("message")} <= plain
+
+    return all(no_more(kind) for kind in before.keys() | after.keys() if kind not in SUMMARIES)
 
 
 def store_reachable(observed: Observed, previous: Json) -> Condition | None:
@@ -133,12 +156,20 @@ def _kstatus(ready: Condition, done: Condition, running: Condition, reached: Con
     return [Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, waits.message)]
 
 
+def _reached(view: View, adapter: DicomAdapter | None, previous: Json) -> Address:
+    if adapter is None:
+        return _kept_address(previous)
+    service = view.observed.child(api.SERVICE, adapter.key.name)
+    if service is None and view.applied.status == "False":
+        return not_observed(messages.not_applied(api.SERVICE.kind))
+    return address(adapter, service, view.names, view.service_event)
+
+
 def _kept_address(previous: Json) -> Address:
     """With a spec that cannot be read, or is not served, the address is the one told before."""
     old = conditions.find(previous, ConditionType.ADDRESS_ASSIGNED)
     if not old or old["reason"] not in set(Reason):  # another version of the operator may have other reasons
-        text = messages.not_yet_applied()
-        return Address(Condition(ConditionType.ADDRESS_ASSIGNED, "Unknown", Reason.NOT_OBSERVED, text))
+        return not_observed(messages.not_yet_applied())
     return Address(
         _kept(ConditionType.ADDRESS_ASSIGNED, old), previous.get("address", ""), previous.get("port", 0), previous.get("endpoint", "")
     )

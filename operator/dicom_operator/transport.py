@@ -17,6 +17,7 @@ from dicom_operator.api import Json, Resource
 from dicom_operator.connection import Connection
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiRejected, ApiUnauthorized, ApiUnavailable
 
+JSON = "application/json"
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
 UNANSWERED = (aiohttp.ClientError, TimeoutError, OSError)
@@ -44,7 +45,8 @@ class Request:
     """Instead of the resource's own."""
     query: Mapping[str, str] = field(default_factory=dict)
     body: Json | None = None
-    content_type: str = "application/json"
+    content_type: str = JSON
+    accept: str = JSON
 
     @property
     def label(self) -> str:
@@ -107,7 +109,7 @@ class Transport:
         method = METHODS[request.verb]
         target = request.path or _path(request.resource, request.namespace, request.name, request.subresource)
         url = f"{self._client.configuration.host}{target}{'?' + urlencode(request.query) if request.query else ''}"
-        headers = {"Accept": "application/json", "Content-Type": request.content_type, **self._client.default_headers}
+        headers = {"Accept": request.accept, "Content-Type": request.content_type, **self._client.default_headers}
         await self._client.update_params_for_auth(headers, None, ["BearerToken"], target, method, request.body)
         return await self._client.call_api(method, url, headers, request.body, _request_timeout=limits)
 

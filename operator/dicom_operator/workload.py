@@ -37,7 +37,7 @@ _PULL_NOISE = re.compile(
 def available(wanted: int, deployment: Json | None, pods: Sequence[Json], reports: Mapping[str, PodReport | None]) -> Condition:
     """Whether the wanted pods of this generation, and no others, serve."""
     if deployment is None:
-        return _condition("Unknown", Reason.NOT_OBSERVED, messages.workload_not_observed())
+        return not_observed(messages.workload_not_observed())
     if wanted == 0:
         return _condition("False", Reason.SCALED_TO_ZERO, messages.scaled_to_zero())
     status = deployment.get("status") or {}
@@ -63,6 +63,11 @@ def available(wanted: int, deployment: Json | None, pods: Sequence[Json], report
     if ready >= wanted and not detail:
         return _condition("False", Reason.ROLLING_OUT, messages.new_replicas_starting())
     return _condition("False", Reason.ROLLING_OUT, messages.waiting_for_rollout(min(ready, wanted), wanted, detail))
+
+
+def not_observed(message: str) -> Condition:
+    """Nothing can be said of pods."""
+    return _condition("Unknown", Reason.NOT_OBSERVED, message)
 
 
 def deadline_exceeded(deployment: Json | None) -> bool:

@@ -20,8 +20,8 @@ def thing(name: str = "a", version: int = 1, namespace: str = "rad", **metadata:
     return {"metadata": {"namespace": namespace, "name": name, "resourceVersion": str(version), **metadata}}
 
 
-def names(cache: Cache) -> list[str]:
-    return sorted(item["metadata"]["name"] for item in cache.all(SERVICE))
+def names(cache: Cache, resource: Resource = SERVICE) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in cache.all(resource))
 
 
 def test_any_order_of_the_same_news_ends_the_same():
@@ -132,13 +132,18 @@ class Lists:
     def __init__(self) -> None:
         self.listings: dict[Any, Listing] = {}
         self.calls: list[tuple[str, str | None, str, bool]] = []
+        self.whole: list[str] = []
         self.fails = False
 
-    async def list(self, resource, namespace, selector, *, cached):
+    async def list(self, resource, namespace, selector, *, cached, whole=True):
         self.calls.append((resource.plural, namespace, selector, cached))
         if self.fails:
             raise ApiUnavailable("gone", namespace=namespace or "")
-        return self.listings.get(resource, Listing([], 1))
+        found = self.listings.get(resource, Listing([], 1))
+        if whole:
+            self.whole.append(resource.plural)
+            return found
+        return Listing([{"metadata": item["metadata"]} for item in found.items], found.resource_version)
 
 
 @pytest.fixture
@@ -171,6 +176,33 @@ async def test_a_sweep_wakes_the_owner_of_what_vanished(parts):
     woken.clear()
     await resync.sweep()
     assert woken == []
+
+
+async def test_only_kinds_of_which_something_was_missed_are_listed_whole(parts):
+    lists, cache, _, woken, resync = parts
+    cache.put(SERVICE, thing("ct-east", 3, labels=LABELS))
+    cache.put(POD, thing("new", 12, labels=LABELS))  # newer than the listing
+    cache.put(POD, thing("old", 2, labels=LABELS))
+    cache.remove(POD, thing("old", 4))
+    lists.listings[SERVICE] = Listing([thing("ct-east", 3, labels=LABELS)], 9)
+    lists.listings[POD] = Listing([thing("old", 2, labels=LABELS)], 3)  # what is gone is remembered against it
+    await resync.sweep()
+    assert (lists.whole, woken, names(cache, POD)) == ([], [], ["new"])
+    for missed in ([thing("ct-east", 4, labels=LABELS)], [thing("ct-east", 4, labels=LABELS), thing("b", 1)], [thing("b", 1)]):
+        lists.whole.clear()
+        lists.listings[SERVICE] = Listing(missed, 10)
+        await resync.sweep()
+        assert lists.whole == ["services"]
+        assert names(cache) == sorted(item["metadata"]["name"] for item in missed)
+
+
+def test_what_is_gone_is_forgotten_when_a_listing_is_newer():
+    cache = Cache()
+    cache.remove(SERVICE, thing("a", 4))
+    assert cache.agrees(SERVICE, Listing([], 3))
+    assert not cache.put(SERVICE, thing("a", 4))
+    assert cache.agrees(SERVICE, Listing([], 4))
+    assert cache.put(SERVICE, thing("a", 4))
 
 
 async def test_a_watch_that_tells_nothing_while_listings_do_is_deaf(parts):

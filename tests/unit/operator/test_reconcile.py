@@ -10,7 +10,7 @@ import pytest
 from dicom_operator.api import ADAPTER, BY_KIND, Json
 from dicom_operator.children import NAME_TAKEN_SECONDS
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnauthorized, ApiUnavailable, NotLeading
-from dicom_operator.reconcile import FIGHT_CORRECTIONS, PENDING_SECONDS, UNRESOLVED_SECONDS
+from dicom_operator.reconcile import FIGHT_CORRECTIONS, HOLD_SECONDS, PENDING_SECONDS, UNRESOLVED_SECONDS
 from dicom_operator.workqueue import Done, RequeueAfter, Retry
 from tests.unit.operator.builders import pod
 from tests.unit.operator.world import World
@@ -28,6 +28,69 @@ async def test_reconciling_twice_writes_once():
     world.see()
     await world.run()
     assert world.cluster.calls == []
+
+
+def _tell(world: World, kind: str, status: Json) -> None:
+    found = copy.deepcopy(world.cluster.objects[kind, "ct-east"])
+    found["status"] = status
+    world.cache.put(BY_KIND[kind], world.cluster.put(found))
+
+
+ADDRESS: Json = {"loadBalancer": {"ingress": [{"ip": "10.8.0.4"}]}}
+STARTED: Json = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2}
+SERVES = {**STARTED, "readyReplicas": 2, "availableReplicas": 2}
+
+
+async def test_on_the_way_to_ready_two_writes_of_the_status_suffice():
+    """The first says all conditions; what then only goes on waits for the last."""
+    world = World(replicas=2)
+    await world.run()
+    assert world.condition("Ready") == ("False", "RollingOut")
+    for kind, told in [("Deployment", STARTED), ("Service", ADDRESS), ("Deployment", {**STARTED, "readyReplicas": 1})]:
+        _tell(world, kind, told)
+        await world.run()
+        assert world.writes == []
+        world.now += HOLD_SECONDS / 4
+    _tell(world, "Deployment", SERVES)
+    await world.run()
+    assert world.writes == [("status", "DicomAdapter", "ct-east")]
+    assert world.condition("Ready") == ("True", "Available")
+
+
+async def test_what_only_goes_on_is_told_after_a_moment():
+    world = World(replicas=2)
+    await world.run()
+    _tell(world, "Deployment", STARTED)
+    assert await world.run() == RequeueAfter(HOLD_SECONDS)
+    world.now += HOLD_SECONDS - 1
+    _tell(world, "Service", ADDRESS)  # it is still the first that waits
+    assert await world.run() == RequeueAfter(1)
+    world.now += 1
+    assert await world.run() == RequeueAfter(600)
+    assert world.cluster.objects["DicomAdapter", "ct-east"]["status"]["replicas"] == 2
+    assert world.condition("AddressAssigned") == ("True", "Assigned")
+    _tell(world, "Deployment", {**STARTED, "readyReplicas": 1})
+    assert await world.run() == RequeueAfter(HOLD_SECONDS)
+
+
+async def test_a_trouble_is_told_at_once_and_taken_back_at_once():
+    world = World(replicas=2)
+    await world.run()
+    _tell(world, "Deployment", STARTED)
+    await world.run()
+    _tell(world, "Service", {"loadBalancer": {"ingress": [{"ip": "8.8.8.8"}]}})
+    await world.run()
+    assert world.condition("AddressAssigned") == ("False", "PublicAddress")
+    _tell(world, "Service", {})
+    await world.run()
+    assert world.condition("AddressAssigned") == ("False", "Pending")
+    quota = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    _tell(world, "Deployment", {**STARTED, "conditions": [quota]})
+    await world.run()
+    assert world.condition("Ready") == ("False", "ReplicaFailure")
+    world.change(replicas=2, port=104)
+    await world.run()
+    assert world.cluster.objects["DicomAdapter", "ct-east"]["status"]["observedGeneration"] == 2
 
 
 async def test_a_view_that_is_behind_is_corrected_by_reading():
@@ -228,6 +291,8 @@ async def test_a_name_that_cannot_be_resolved_yet_is_asked_for_again_soon():
     found = copy.deepcopy(world.cluster.objects["Service", "ct-east"])
     found["status"] = {"loadBalancer": {"ingress": [{"hostname": "lb.example"}]}}
     world.cache.put(BY_KIND["Service"], world.cluster.put(found))
+    await world.run()
+    world.now += HOLD_SECONDS
     assert await world.run() == RequeueAfter(UNRESOLVED_SECONDS)
     world.names["lb.example"] = True
     assert await world.run() == RequeueAfter(600.0)

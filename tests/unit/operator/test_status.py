@@ -42,6 +42,14 @@ def conditions(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {item["type"]: (item["status"], item["reason"]) for item in found["conditions"]}
 
 
+def test_what_is_not_there_because_it_was_not_applied_is_not_called_late():
+    """A Deployment of that name may be there, of somebody else."""
+    taken = applied("False", Reason.NAME_CONFLICT, "Deployment 'ct-east' exists")
+    messages = {item["type"]: item["message"] for item in build(body(), condition=taken)["conditions"]}
+    assert messages["WorkloadAvailable"] == "this DicomAdapter has no Deployment: condition Applied says why"
+    assert messages["AddressAssigned"] == "this DicomAdapter has no Service: condition Applied says why"
+
+
 def test_ready():
     found = build(body(), workload=serving(), address=service("10.8.0.4"))
     assert conditions(found) == {
