@@ -207,7 +207,10 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         errors.append(ConfigError("--log_format", f"'{style[:20]}' is not known; write json or text"))
     text = _read(values["--config"], errors) if "--config" in values else None
     file_given = "--config" in values or any(error.path == "--config" for error in errors)
-    aliases = {path: flag for path, flag in google_flags.ALIASES.items() if not file_given or path in overrides}
+    aliases = {path: flag for path, flag in google_flags.aliases(values).items() if not file_given or path in overrides}
+    if not file_given and "spec.peers" not in overrides and environment.aets:
+        overrides |= google_flags.from_environment(environment.aets, errors)
+        aliases["spec.peers"] = google_flags.AETS_VARIABLE
     config: Config | None = None
     if text is not None or not file_given:
         try:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,6 +38,23 @@ class LogLevel(StrEnum):
     INFO = "Info"
     WARNING = "Warning"
     ERROR = "Error"
+
+
+class ServiceName(StrEnum):
+    """A word of `spec.services` and `spec.peers[].allow`."""
+
+    VERIFICATION = "Verification"
+    STORAGE = "Storage"
+    QUERY = "Query"
+    RETRIEVE = "Retrieve"
+    STORAGE_COMMITMENT = "StorageCommitment"
+
+
+class UnknownPeers(StrEnum):
+    """`spec.unknownPeers`: what becomes of calling AE titles that `spec.peers` does not list."""
+
+    ACCEPT = "Accept"
+    REJECT = "Reject"
 
 
 class CredentialKind(StrEnum):
@@ -144,6 +162,21 @@ class Limits:
     idle_timeout_seconds: int = 600
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+ALL_SERVICES = tuple(ServiceName)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An item of `spec.peers`. Without `host` it is never called, without `addresses` it may call from anywhere."""
+
+    ae_title: str
+    host: str = ""
+    port: int = 0
+    allow: tuple[ServiceName, ...] = ALL_SERVICES
+    addresses: tuple[Network, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A checked configuration."""
@@ -151,13 +184,26 @@ class Config:
     ae_title: str
     store: DicomStore
     accepted_ae_titles: tuple[str, ...] = ()
+    calling_ae_title: str = ""
     port: int = 11112
     credentials: Credentials = Credentials()
     delivery: Delivery = Delivery()
     spool: Spool = Spool()
+    services: tuple[ServiceName, ...] = ALL_SERVICES
+    peers: tuple[Peer, ...] = ()
+    unknown_peers: UnknownPeers = UnknownPeers.ACCEPT
     limits: Limits = Limits()
     drain_seconds: int = 10
     termination_grace_period_seconds: int = 120
     log_level: LogLevel = LogLevel.INFO
     name: str = ""
     namespace: str = ""
+
+    @property
+    def calling(self) -> str:
+        """The AE title that our own requests go by."""
+        return self.calling_ae_title or self.ae_title
+
+    def peer(self, ae_title: str) -> Peer | None:
+        """The peer of this name."""
+        return next((peer for peer in self.peers if peer.ae_title == ae_title), None)

@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
-from dicom_adapter.config import API_VERSION, KIND, Config, ConfigError, ConfigErrors, DicomStore, LogLevel
+from dicom_adapter.config import API_VERSION, KIND, Config, ConfigError, ConfigErrors, DicomStore, LogLevel, UnknownPeers
 from dicom_adapter.reader import Problems, Reader
-from dicom_adapter.spec import credentials, delivery, limits, store
+from dicom_adapter.spec import credentials, delivery, limits, peers, store
 from dicom_adapter.spec.store import GOOGLE_HOSTS
 
 _READ = (
-    "aeTitle", "acceptedAETitles", "port", "dicomStore", "credentials", "delivery", "spool", "limits", "drainSeconds",
-    "terminationGracePeriodSeconds", "logLevel",
+    "aeTitle", "acceptedAETitles", "callingAETitle", "port", "dicomStore", "credentials", "delivery", "spool", "services", "peers",
+    "unknownPeers", "limits", "drainSeconds", "terminationGracePeriodSeconds", "logLevel",
 )  # fmt: skip
 _FOR_KUBERNETES = (
     "replicas", "suspend", "service", "image", "imagePullSecrets", "resources", "nodeSelector", "tolerations", "affinity",
@@ -101,6 +101,8 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
     accepted = spec.texts("acceptedAETitles", (), 16)
     for index, title in enumerate(accepted):
         spec.check_ae_title(f"acceptedAETitles[{index}]", title)
+    calling = spec.text("callingAETitle")
+    spec.check_ae_title("callingAETitle", calling)
     port = spec.integer("port", 11112, 1, 65535)
     dicom_store = store.read(spec, google_hosts)
     drain = spec.integer("drainSeconds", 10, 0, 600)
@@ -111,10 +113,14 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
         ae_title=ae_title,
         store=dicom_store or DicomStore(url=""),
         accepted_ae_titles=accepted,
+        calling_ae_title=calling,
         port=port,
         credentials=credentials.read(spec, dicom_store, problems, google_hosts),
         delivery=delivery.read(spec.mapping("delivery")),
         spool=delivery.read_spool(spec.mapping("spool")),
+        services=peers.services(spec),
+        peers=peers.read(spec),
+        unknown_peers=spec.choice("unknownPeers", UnknownPeers.ACCEPT),
         limits=limits.read(spec.mapping("limits")),
         drain_seconds=drain,
         termination_grace_period_seconds=grace,

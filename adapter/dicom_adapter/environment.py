@@ -24,6 +24,7 @@ class Environment:
 
     pod_namespace: str = ""
     google_application_credentials: str = ""
+    aets: str = ""
     temporary_directory: str = TEMPORARY_DIRECTORY
     proxies: Proxies = NO_PROXIES
 
@@ -33,6 +34,7 @@ class Environment:
         return cls(
             pod_namespace=variables.get("POD_NAMESPACE", ""),
             google_application_credentials=variables.get("GOOGLE_APPLICATION_CREDENTIALS", ""),
+            aets=variables.get("ENV_AETS_JSON", ""),
             temporary_directory=variables.get("TMPDIR", "") or TEMPORARY_DIRECTORY,
             proxies=_proxies(variables),
         )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from dicom_adapter.config import ConfigError, LogLevel, OnConflict, Retry
 
@@ -33,6 +36,40 @@ def _list(value: str) -> list[str]:
 def _codes(value: str) -> list[int]:
     """Google's adapter always retries 5xx; these come on top."""
     return sorted({*Retry().status_codes, *(_number("an HTTP status", 400, 599)(item) for item in _list(value.strip("[]")))})
+
+
+_MAXIMUM_DICTIONARY = 1 << 20
+_AE = ("name", "host", "port")
+
+
+def _dictionary(text: str) -> list[dict[str, Any]]:
+    """An AE dictionary: Google's parser takes single quotes, bare words and a comma too many, and so does YAML."""
+    try:
+        entries = yaml.safe_load(text.replace("\t", " "))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError("is no JSON; write [{name: AE, host: HOST, port: PORT}]") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("is no list of AEs; write [{name: AE, host: HOST, port: PORT}]")
+    for number, entry in enumerate(entries):
+        if missing := [key for key in _AE if entry.get(key) in (None, "")]:
+            more = [str(key)[:20] for key in entry if key not in _AE]
+            there = f" (it has '{more[0]}', which means nothing here)" if more else ""
+            raise ValueError(f"entry {number} has no {missing[0]}{there}; write name, host and port")
+    return [{"aeTitle": str(entry["name"]), "host": str(entry["host"]), "port": _number_of(entry["port"])} for entry in entries]
+
+
+def _number_of(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+def _dictionary_file(path: str) -> list[dict[str, Any]]:
+    try:
+        with Path(path).open("rb") as file:
+            return _dictionary(file.read(_MAXIMUM_DICTIONARY).decode("utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read '{path[:200]}' ({error.strerror or 'no access'}); name a readable file") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path[:200]}' is not UTF-8 text; write JSON") from error
 
 
 def _if_true(meaning: str) -> Callable[[str], str | None]:
@@ -100,9 +137,39 @@ GOOGLE_FLAGS = (
         "HTTP statuses to try again after, besides the usual ones (delivery.retry.statusCodes)",
         _codes,
     ),
+    GoogleFlag(
+        "--aet_dictionary",
+        "FILE",
+        "spec.peers",
+        'a file with the known AEs as JSON, [{"name": AE, "host": HOST, "port": PORT}] (peers)',
+        _dictionary_file,
+    ),
+    GoogleFlag(
+        "--aet_dictionary_inline",
+        "JSON",
+        "spec.peers",
+        "the same JSON itself; it wins over --aet_dictionary, which wins over ENV_AETS_JSON (peers)",
+        _dictionary,
+    ),
+    GoogleFlag("--dimse_cmove_aet", "TITLE", "spec.callingAETitle", "the AE title of the adapter's own calls (callingAETitle)"),
     GoogleFlag("--verbose", "", "spec.logLevel", "log everything (logLevel: Debug)", _if_true(LogLevel.DEBUG), switch=True),
 )
 ALIASES: Mapping[str, str] = {flag.path: flag.name for flag in GOOGLE_FLAGS}
+AETS_VARIABLE = "ENV_AETS_JSON"
+
+
+def aliases(values: Mapping[str, str]) -> dict[str, str]:
+    """What to call a field in an error: the flag that has set it, else the one that could have."""
+    return {**ALIASES, **{flag.path: flag.name for flag in GOOGLE_FLAGS if values.get(flag.name)}}
+
+
+def from_environment(aets: str, errors: list[ConfigError]) -> dict[str, Any]:
+    """What Google's adapter takes from its environment when no flag says it."""
+    try:
+        return {"spec.peers": _dictionary(aets)} if aets else {}
+    except ValueError as error:
+        errors.append(ConfigError(AETS_VARIABLE, str(error)))
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,27 @@ from dicom_adapter.config import ConfigError
 # -- associations ----------------------------------------------------------------------------------
 
 
-def refused(ae_title: str, result: int, source: int, reason: int, why: str) -> str:
-    """An A-ASSOCIATE-RJ that we sent."""
-    return f"refused '{ae_title}', {result}/{source}/{reason}: {why}"
+def refused(ae_title: str, result: int, source: int, reason: int, why: str, address: str = "") -> str:
+    """An A-ASSOCIATE-RJ that we sent; `address` where it was the address that did not suit us."""
+    return f"refused '{ae_title}'{f' from {address}' if address else ''}, {result}/{source}/{reason}: {why}"
 
 
-def context_refused(ae_title: str, name: str) -> str:
-    """A presentation context for a service that is not ours."""
-    return f"'{ae_title}' proposed {name}: this adapter has no such service"
+UNKNOWN_PEER = "not in spec.peers and spec.unknownPeers is Reject"
+
+
+def wrong_address(ae_title: str, networks: list[str]) -> str:
+    """A known AE title from an address that is not its."""
+    return f"spec.peers '{ae_title}' allows {', '.join(networks)}"
+
+
+def context_refused(ae_title: str, name: str, *, off: str = "") -> str:
+    """A presentation context for a service that is not ours, or that is switched `off`."""
+    return f"'{ae_title}' proposed {name}: {f'{off} is not in spec.services' if off else 'this adapter has no such service'}"
+
+
+def context_withheld(ae_title: str, service: str) -> str:
+    """A presentation context for a service that this peer may not have."""
+    return f"'{ae_title}' proposed {service}: spec.peers '{ae_title}' does not allow it"
 
 
 def no_dicom(address: str) -> str:

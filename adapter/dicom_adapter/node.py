@@ -28,6 +28,7 @@ from dicom_adapter.health import Heartbeat, application, serve
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
 from dicom_adapter.observer import NodeObserver
+from dicom_adapter.peers import KnownPeers, dimse_services
 from dicom_adapter.probe import Probe
 from dicom_adapter.reach import Way
 from dicom_adapter.services.store import StoreService
@@ -66,7 +67,7 @@ class Node:
             ae_title=config.ae_title, store_url=config.store.url, maximum=config.limits.max_associations, active=self._active
         )
         self._metrics = Metrics(self._registry, active=self._active)
-        self._observer = NodeObserver(metrics=self._metrics, log=log, state=self._state)
+        self._observer = NodeObserver(metrics=self._metrics, log=log, state=self._state, services=config.services)
         self._delivering: assembly.Delivering | None = None
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,11 +158,14 @@ class Node:
                 probe.doubt(refused=outcome is Outcome.DESTINATION_UNAVAILABLE)
 
         service = StoreService(self._deliver(client).pipeline, report)
+        peers = KnownPeers(config)
         server = dimse.DimseServer(
             ae_titles=(config.ae_title, *config.accepted_ae_titles),
-            handlers=dimse.Handlers(store=service),
+            handlers=dimse.Handlers(store=service).only(dimse_services(config.services)),
             limits=_limits(config),
             observer=self._observer,
+            access=peers.access,
+            permit=peers.permit,
         )
         try:
             await server.start("", config.port)

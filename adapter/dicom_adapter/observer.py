@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dicom_adapter import messages
+from dicom_adapter.config import ALL_SERVICES, ServiceName
 from dicom_adapter.delivery.pipeline import Delivered
 from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.dimse import AssociationSummary, Peer, Rejection, Status, StoreRequest
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
+from dicom_adapter.peers import service_of
 from dicom_adapter.state import LastError, NodeState
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -21,7 +23,16 @@ _UID = re.compile(r"[0-9.]{1,64}")
 class NodeObserver:
     """The `Observer` of the engine and the `report` of the store service."""
 
-    def __init__(self, *, metrics: Metrics, log: EventLog, state: NodeState, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        log: EventLog,
+        state: NodeState,
+        services: Collection[ServiceName] = ALL_SERVICES,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._services = services
         self._metrics = metrics
         self._log = log
         self._state = state
@@ -38,7 +49,8 @@ class NodeObserver:
         """One line, with what to do."""
         self._metrics.associations.labels("rejected").inc()
         code = f"{rejection.result}/{rejection.source}/{rejection.reason}"
-        text = messages.refused(_ae(peer), rejection.result, rejection.source, rejection.reason, rejection.message)
+        address = peer.address if rejection.by_address else ""
+        text = messages.refused(_ae(peer), rejection.result, rejection.source, rejection.reason, rejection.message, address)
         self._log.limited(Severity.WARNING, "AssociationRejected", text, peer=_ae(peer), address=peer.address, detail=code)
 
     def association_ended(self, summary: AssociationSummary) -> None:
@@ -61,16 +73,18 @@ class NodeObserver:
         else:  # a monitor's C-ECHO, or one who only breaks off: no image came to its end, and a flood of them must not fill a disk
             self._log.limited(Severity.INFO, "AssociationEnded", text, detail=summary.outcome, **fields)
 
-    def context_refused(self, peer: Peer, abstract_syntax_uid: str, name: str) -> None:
-        """A service that is not ours."""
+    def context_refused(self, peer: Peer, abstract_syntax_uid: str, name: str, *, withheld: bool) -> None:
+        """A service that is not ours, that is switched off, or that this peer may not have."""
         self._metrics.contexts_refused.inc()
+        service = service_of(abstract_syntax_uid)
+        off = service if service and service not in self._services else ""
         self._log.limited(
-            Severity.INFO,
+            Severity.WARNING if withheld else Severity.INFO,
             "ContextRefused",
-            messages.context_refused(_ae(peer), name),
+            messages.context_withheld(_ae(peer), service or name) if withheld else messages.context_refused(_ae(peer), name, off=off),
             peer=_ae(peer),
             address=peer.address,
-            detail=name,
+            detail=(service or name) if withheld else off or name,
             abstract_syntax_uid=_uid(abstract_syntax_uid),
         )
 

@@ -133,6 +133,16 @@ class Reader:
             return None
         return Reader(value, self.where(key), self._problems)
 
+    def mappings(self, key: str, maximum: int) -> list[Reader]:
+        """A list of nested mappings; empty when it is not there."""
+        found = []
+        for index, item in enumerate(self._list(key, maximum) or ()):
+            if isinstance(item, Mapping):
+                found.append(Reader(item, self.where(f"{key}[{index}]"), self._problems))
+            else:
+                self.problem(f"{key}[{index}]", f"{_shown(item)} is not a mapping; write its fields below '-', indented")
+        return found
+
     def texts(self, key: str, default: tuple[str, ...], maximum: int) -> tuple[str, ...]:
         """A list of different texts."""
         value = self._list(key, maximum)

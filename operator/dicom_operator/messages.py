@@ -56,6 +56,31 @@ def grace_period(drain: int) -> str:
     return f"must be at least `drainSeconds` + 10, that is {drain + 10}; raise it, or lower `drainSeconds`"
 
 
+def no_services() -> str:
+    """An empty list of services."""
+    return "must not be empty; write at least one service, or leave it out for all"
+
+
+def twice(name: str) -> str:
+    """A name that must be unique."""
+    return f"{name!r} is there twice; remove one"
+
+
+def addresses_hidden() -> str:
+    """Addresses of peers, behind a Service that hides them."""
+    return "needs `service.externalTrafficPolicy` 'Local': 'Cluster' hides where a sender calls from; set it to 'Local'"
+
+
+def host_and_port() -> str:
+    """Half of a peer's address."""
+    return "must have both `host` and `port`, or neither for a peer that is never called"
+
+
+def not_a_host(value: str) -> str:
+    """A host that is none."""
+    return f"{value!r} is no host; write a name or an address, without scheme and port"
+
+
 def not_a_network(value: object) -> str:
     """A source range that is no CIDR."""
     return f"{value!r} is no network in CIDR notation; write for example '10.20.0.0/16', a single address as '10.20.3.4/32'"

@@ -14,6 +14,7 @@ from dicom_operator.errors import SpecError
 from dicom_operator.spec.credentials import credentials
 from dicom_operator.spec.delivery import delivery
 from dicom_operator.spec.limits import limits
+from dicom_operator.spec.peers import called_as, peers, services
 from dicom_operator.spec.pod import PodOverrides, pod_overrides
 from dicom_operator.spec.section import Section
 from dicom_operator.spec.service import Service, parse_service
@@ -63,6 +64,7 @@ def parse(body: Json) -> DicomAdapter:
     if grace < drain + 10:
         raise SpecError("spec.terminationGracePeriodSeconds", messages.grace_period(drain))
     pod = pod_overrides(spec, metadata["name"])
+    service = parse_service(spec.section("service"))
     return DicomAdapter(
         key=Key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -73,16 +75,20 @@ def parse(body: Json) -> DicomAdapter:
         replicas=spec.integer("replicas", 1, 0, 32),
         suspend=spec.boolean("suspend"),
         termination_grace_seconds=grace,
-        service=parse_service(spec.section("service")),
+        service=service,
         pod=pod,
         secrets=tuple(sorted({value["name"] for kind, value in found.items() if kind.endswith("Secret")})),
         config_maps=(found["caBundle"]["configMap"],) if "caBundle" in found else (),
         adapter_spec={
             "aeTitle": spec.text("aeTitle"),
+            **called_as(spec),
             "acceptedAETitles": [ae_title(f"spec.acceptedAETitles[{i}]", title) for i, title in enumerate(spec.items("acceptedAETitles"))],
             "dicomStore": store.text,
             "credentials": found,
             "delivery": delivery(spec.section("delivery")),
+            "services": services(spec),
+            "peers": peers(spec, service),
+            "unknownPeers": spec.choice("unknownPeers", "Accept", "Reject"),
             "limits": limits(spec.section("limits")),
             "drainSeconds": drain,
             "terminationGracePeriodSeconds": grace,

@@ -38,8 +38,9 @@ from dicom_adapter.dimse.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTA
 from dicom_adapter.dimse.observer import AssociationSummary, Observer, Peer, Rejection
 from dicom_adapter.dimse.pool import Pool
 from dicom_adapter.dimse.proposal import Extras, PresentationContext, is_ae_title
-from dicom_adapter.dimse.registry import Access
+from dicom_adapter.dimse.registry import Access, Permit
 from dicom_adapter.dimse.server import DimseServer
+from dicom_adapter.dimse.sopclasses import Service, service_class
 from dicom_adapter.dimse.status import Status
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "PeerSilent",
     "PeerUnreachable",
     "PeerViolation",
+    "Permit",
     "Pool",
     "PoolClosed",
     "PresentationContext",
@@ -82,6 +84,7 @@ __all__ = [
     "Rejection",
     "Response",
     "RoleProposal",
+    "Service",
     "SopInstance",
     "Status",
     "StoreHandler",
@@ -90,4 +93,5 @@ __all__ = [
     "UserIdentity",
     "connect",
     "is_ae_title",
+    "service_class",
 ]

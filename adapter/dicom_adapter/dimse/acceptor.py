@@ -74,7 +74,9 @@ class AcceptedAssociation(Association):
             self._carry_out(self._machine.reject(encode_rejection(rejection)))
             self._observer.association_rejected(peer, rejection)
             return
-        agreement = negotiate(request, acceptor.handlers.services(), self._limits.max_operations, acceptor.extend)
+        served = acceptor.handlers.services()
+        services = served & acceptor.permit(request) if acceptor.permit is not None else served
+        agreement = negotiate(request, services, self._limits.max_operations, acceptor.extend, withheld=served - services)
         acceptance = encode_acceptance(request, agreement, self._limits.max_pdu_bytes)
         contexts = agreement.accepted()
         self._id = self._registry.enter(peer)
@@ -82,7 +84,7 @@ class AcceptedAssociation(Association):
         performed, invoked = agreement.asynchronous_operations or (1, 1)  # seen from the requestor it is the other way round
         self._exchange = Exchange(
             Negotiated(self._id, peer, contexts, request.maximum_length, invoked, performed, request.extended),
-            acceptor.handlers,
+            acceptor.handlers.only(services),
             self._limits,
             report=self._report,
             refusing=lambda: self._registry.refusing,
@@ -93,9 +95,9 @@ class AcceptedAssociation(Association):
         )
         self._carry_out(self._machine.accept(acceptance, frozenset(contexts)))
         self._observer.association_accepted(self._id, peer)
-        refused = (context for context in agreement.contexts if context.result == ABSTRACT_SYNTAX_NOT_SUPPORTED)
-        for uid in dict.fromkeys(context.abstract_syntax for context in refused):
-            self._observer.context_refused(peer, uid, abstract_syntax_name(uid))
+        unknown = [context.abstract_syntax for context in agreement.contexts if context.result == ABSTRACT_SYNTAX_NOT_SUPPORTED]
+        for uid in dict.fromkeys([*unknown, *sorted(agreement.withheld)]):
+            self._observer.context_refused(peer, uid, abstract_syntax_name(uid), withheld=uid in agreement.withheld)
 
     def _report(self, service: str, status: Status, seconds: float, sop_instance_uid: str | None) -> None:
         if self._peer is not None:

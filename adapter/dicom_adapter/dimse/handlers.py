@@ -1,8 +1,8 @@
 """What a server does with the messages it receives: the seam between the engine and the services built on it."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Set
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol, Self
 
 from dicom_adapter.dimse.commands import MoveOriginator, Priority, SubOperations
 from dicom_adapter.dimse.observer import Peer
@@ -132,7 +132,7 @@ NormalizedHandler = Callable[[NormalizedRequest], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """The services of a server. C-ECHO (PS3.7 9.1.5) is always served; a service without a handler is refused at negotiation.
+    """The services of a server. C-ECHO (PS3.7 9.1.5) needs no handler; a service without one is refused at negotiation.
 
     `find`, `get` and `move` are async generators of responses. They are asked for the next one when the peer has read those before it; when
     they end without a last response it is a success. A C-CANCEL cancels them where they wait: who catches `asyncio.CancelledError` may
@@ -145,10 +145,17 @@ class Handlers:
     move: MoveHandler | None = None
     n_action: NormalizedHandler | None = None
     n_event_report: NormalizedHandler | None = None
+    echo: bool = True
 
     def services(self) -> frozenset[Service]:
         """Return the services that are served."""
-        return frozenset({"echo", *(name for name in _HANDLED if getattr(self, name) is not None)})
+        handled: set[Service] = {name for name in _HANDLED if getattr(self, name) is not None}
+        return frozenset(handled | {"echo"} if self.echo else handled)
+
+    def only(self, services: Set[Service]) -> Self:
+        """Return these handlers without those of other services."""
+        taken_away: dict[str, Any] = dict.fromkeys(set(_HANDLED) - services)
+        return replace(self, **taken_away, echo=self.echo and "echo" in services)
 
 
 _HANDLED: Final[tuple[Service, ...]] = ("store", "find", "get", "move", "n_action", "n_event_report")

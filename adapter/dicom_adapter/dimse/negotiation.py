@@ -1,7 +1,7 @@
 """Which associations and presentation contexts an acceptor takes (PS3.8 9.3.3, 9.3.4; PS3.7 D.3.3). Pure: a request in, an answer out."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydicom.uid import UID, ImplicitVRLittleEndian
@@ -52,13 +52,14 @@ class ContextResult:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The answers of an A-ASSOCIATE-AC."""
+    """The answers of an A-ASSOCIATE-AC; `withheld` are the abstract syntaxes that another requestor would have got."""
 
     contexts: tuple[ContextResult, ...]
     roles: Mapping[str, RoleProposal] = field(default_factory=dict)
     extended: Mapping[str, bytes] = field(default_factory=dict)
     identity_confirmed: bool = False
     asynchronous_operations: tuple[int, int] | None = None
+    withheld: frozenset[str] = frozenset()
 
     def accepted(self) -> dict[int, ContextResult]:
         """Return the contexts that may be used, by ID."""
@@ -81,23 +82,41 @@ def screen(request: AssociateRequest, ae_titles: Sequence[str]) -> Rejection | N
     return None
 
 
-def negotiate(request: AssociateRequest, services: Set[Service], max_operations: int = 1, extend: Extend | None = None) -> Agreement:
-    """Answer every presentation context, and what else is up for negotiation beside them."""
-    contexts = tuple(_answer(context, request, services) for context in request.contexts)
+def negotiate(
+    request: AssociateRequest,
+    services: Set[Service],
+    max_operations: int = 1,
+    extend: Extend | None = None,
+    *,
+    withheld: Set[Service] = frozenset(),
+) -> Agreement:
+    """Answer every presentation context, and what else is up for negotiation beside them.
+
+    `services` are those that this requestor may have, `withheld` those that only others may: what would be accepted if it had them as well
+    is refused as the user's decision, not as unknown.
+    """
+    answers = tuple(_answer(context, request, services) for context in request.contexts)
+    kept = frozenset(
+        asked.abstract_syntax
+        for asked, answer in zip(request.contexts, answers, strict=True)
+        if withheld and answer.result != ACCEPTANCE and _answer(asked, request, services | withheld).result == ACCEPTANCE
+    )
+    contexts = tuple(replace(answer, result=USER_REJECTION) if answer.abstract_syntax in kept else answer for answer in answers)
     taken = {context.abstract_syntax for context in contexts if context.result == ACCEPTANCE}
     identity = request.user_identity
     # A name, with or without passcode, is confirmed by an empty response (PS3.7 D.3.3.7.2). Kerberos, SAML and JWT answers prove something,
     # which we cannot: there the item is left out.
     confirmed = identity is not None and identity.response_requested and identity.kind in (1, 2)
-    answers = {uid: extend(uid, asked) for uid, asked in request.extended.items() if uid in taken} if extend else {}
+    extended = {uid: extend(uid, asked) for uid, asked in request.extended.items() if uid in taken} if extend else {}
     window = request.asynchronous_operations
     return Agreement(
         contexts,
         {uid: _role(uid, role, services) for uid, role in request.roles.items() if uid in taken},
-        {uid: answer for uid, answer in answers.items() if answer is not None},
+        {uid: answer for uid, answer in extended.items() if answer is not None},
         confirmed,
         # Both numbers are seen from the requestor (PS3.7 D.3.3.3): what it may invoke, what it may be asked to perform.
         (smaller(window[0], max_operations), smaller(window[1], max_operations)) if window else None,
+        kept,
     )
 
 

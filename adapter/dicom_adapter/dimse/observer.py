@@ -21,12 +21,13 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An A-ASSOCIATE-RJ (PS3.8 table 9-21) and, for people, why and what to do about it."""
+    """An A-ASSOCIATE-RJ (PS3.8 table 9-21) and, for people, why and what to do about it; `by_address`: for where it came from."""
 
     result: int
     source: int
     reason: int
     message: str
+    by_address: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class Observer(Protocol):
     def association_ended(self, summary: AssociationSummary) -> None:
         """An association is over: its connection is closed and its last handler has returned."""
 
-    def context_refused(self, peer: Peer, abstract_syntax_uid: str, name: str) -> None:
-        """A presentation context of an accepted association was refused: we have no such service."""
+    def context_refused(self, peer: Peer, abstract_syntax_uid: str, name: str, *, withheld: bool) -> None:
+        """A presentation context of an accepted association was refused: we have no such service, or it is `withheld` from this peer."""
 
     def operation_ended(self, service: str, peer: Peer, status: Status, seconds: float, sop_instance_uid: str | None) -> None:
         """A request was answered; `seconds` run from its command set to its answer."""

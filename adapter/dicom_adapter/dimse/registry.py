@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from dicom_adapter.dimse.handlers import Handlers
 from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.negotiation import Extend
 from dicom_adapter.dimse.observer import Observer, Peer, Rejection
+from dicom_adapter.dimse.sopclasses import Service
 
 if TYPE_CHECKING:
     from dicom_adapter.dimse.acceptor import AcceptedAssociation
@@ -78,6 +79,10 @@ class Registry:
             await self._changed.wait()
 
 
+Permit = Callable[[AssociateRequest], Set[Service]]
+"""Decides which services a requestor may have: for the others its presentation contexts are refused by the user (PS3.8 table 9-18)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Acceptor:
     """What every association of a server shares."""
@@ -89,3 +94,4 @@ class Acceptor:
     registry: Registry = field(repr=False)
     access: Access | None = None
     extend: Extend | None = None
+    permit: Permit | None = None

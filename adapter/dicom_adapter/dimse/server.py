@@ -11,7 +11,7 @@ from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.listener import Listener
 from dicom_adapter.dimse.negotiation import Extend
 from dicom_adapter.dimse.observer import Observer
-from dicom_adapter.dimse.registry import Acceptor, Access, Registry
+from dicom_adapter.dimse.registry import Acceptor, Access, Permit, Registry
 from dicom_adapter.dimse.transport import ReceiveBuffer, SocketProtocol
 
 LAST_ANSWERS_SECONDS: Final = 3.0
@@ -33,11 +33,12 @@ class DimseServer:
         observer: Observer,
         access: Access | None = None,
         extend: Extend | None = None,
+        permit: Permit | None = None,
     ) -> None:
         if not ae_titles:
             raise ValueError("a DICOM server needs an AE title")
         self._registry = Registry(limits)
-        self._acceptor = Acceptor(tuple(ae_titles), handlers, limits, observer, self._registry, access, extend)
+        self._acceptor = Acceptor(tuple(ae_titles), handlers, limits, observer, self._registry, access, extend, permit)
         self._buffer = ReceiveBuffer()
         self._listener: Listener | None = None
         self._port = 0

@@ -16,6 +16,7 @@ from dicom_adapter.dimse import (
     Handlers,
     Limits,
     Peer,
+    Permit,
     Rejection,
     Status,
     StoreHandler,
@@ -43,6 +44,7 @@ class Recorder:
         self.rejected: list[tuple[Peer, Rejection]] = []
         self.ended: list[AssociationSummary] = []
         self.refused: list[tuple[Peer, str, str]] = []
+        self.withheld: list[tuple[Peer, str, str]] = []
         self.operations: list[tuple[str, Peer, Status, float, str | None]] = []
         self.foreign: list[str] = []
         self.bytes = 0
@@ -56,8 +58,8 @@ class Recorder:
     def association_ended(self, summary: AssociationSummary) -> None:
         self.ended.append(summary)
 
-    def context_refused(self, peer: Peer, abstract_syntax_uid: str, name: str) -> None:
-        self.refused.append((peer, abstract_syntax_uid, name))
+    def context_refused(self, peer: Peer, abstract_syntax_uid: str, name: str, *, withheld: bool) -> None:
+        (self.withheld if withheld else self.refused).append((peer, abstract_syntax_uid, name))
 
     def operation_ended(self, service: str, peer: Peer, status: Status, seconds: float, sop_instance_uid: str | None) -> None:
         self.operations.append((service, peer, status, seconds, sop_instance_uid))
@@ -116,6 +118,7 @@ def serving(
     handlers: Handlers | None = None,
     access: Access | None = None,
     extend: Extend | None = None,
+    permit: Permit | None = None,
     **limits: Any,
 ) -> Iterator[Serving]:
     """Serve on a free loopback port; at the end nothing may be left: no connection, no task."""
@@ -134,6 +137,7 @@ def serving(
             observer=recorder,
             access=access,
             extend=extend,
+            permit=permit,
         )
         await server.start("127.0.0.1", 0)
         return server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Any
 
@@ -21,7 +22,9 @@ from dicom_adapter.config import (
     LogLevel,
     ObjectKey,
     OnConflict,
+    Peer,
     Retry,
+    ServiceName,
     Spool,
 )
 from dicom_adapter.document import load
@@ -244,6 +247,40 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "spec.limits.maxPduBytes: is not a field; did you mean 'maxPDUBytes'?",
     ),
     "limits no mapping": ({"limits": [1]}, "spec.limits: a list is not a mapping; write its fields below it, indented"),
+    "no services": ({"services": []}, "spec.services: is empty; write at least one service, or leave it out for all"),
+    "a service that is none": (
+        {"services": ["Storage", "Retreive"]},
+        "spec.services[1]: 'Retreive' is no service; write one of Verification, Storage, Query, Retrieve, StorageCommitment; "
+        "did you mean 'Retrieve'?",
+    ),
+    "peers no list": ({"peers": {"WS1": {}}}, "spec.peers: a mapping is not a list; write one '- item' a line"),
+    "a peer no mapping": ({"peers": ["WS1"]}, "spec.peers[0]: 'WS1' is not a mapping; write its fields below '-', indented"),
+    "a peer without a title": (
+        {"peers": [{"host": "a", "port": 1}]},
+        "spec.peers[0].aeTitle: is missing; write the AE title of the peer, upper and lower case as it gives it",
+    ),
+    "a peer twice": ({"peers": [{"aeTitle": "A"}, {"aeTitle": "A"}]}, "spec.peers[1].aeTitle: 'A' is there twice; remove one"),
+    "a host without a port": (
+        {"peers": [{"aeTitle": "A", "host": "a"}]},
+        "spec.peers[0].port: is missing beside host; write both, or neither for a peer that is never called",
+    ),
+    "a port without a host": (
+        {"peers": [{"aeTitle": "A", "port": 104}]},
+        "spec.peers[0].host: is missing beside port; write both, or neither for a peer that is never called",
+    ),
+    "a URL for a host": (
+        {"peers": [{"aeTitle": "A", "host": "http://a", "port": 104}]},
+        "spec.peers[0].host: 'http://a' is no host; write a name or an address, without scheme and port",
+    ),
+    "an address that is no network": (
+        {"peers": [{"aeTitle": "A", "addresses": ["10.0.0.0/8", "10.1.2.3"]}]},
+        "spec.peers[0].addresses[1]: '10.1.2.3' is no network; write for example 10.20.0.0/16, a single address as 10.20.3.4/32",
+    ),
+    "unknown peers": (
+        {"unknownPeers": "Refuse"},
+        "spec.unknownPeers: 'Refuse' is not known; write one of Accept, Reject",
+    ),
+    "calling AE title": ({"callingAETitle": "A\\B"}, f"spec.callingAETitle: 'A\\\\B' {NOT_AN_AE}"),
     "grace": (
         {"drainSeconds": 30, "terminationGracePeriodSeconds": 30},
         "spec.terminationGracePeriodSeconds: 30 is too short to drain in; write at least drainSeconds + 10 = 40",
@@ -375,6 +412,23 @@ def test_flags_win_over_the_document_and_errors_name_them() -> None:
             aliases={"spec.credentials.scopes": "--oauth_scopes", "spec.aeTitle": "--dimse_aet"},
         )
     assert [error.path for error in caught.value.errors] == ["--dimse_aet", "--oauth_scopes"]
+
+
+def test_peers_and_services_are_read() -> None:
+    found = config(
+        services=["Verification", "Query"],
+        callingAETitle="OUT",
+        peers=[
+            {"aeTitle": "WS1", "host": "ws1.example", "port": 104, "allow": ["Query"]},
+            {"aeTitle": "CT1", "addresses": ["10.20.3.4/16", "fd00::/8"]},
+        ],
+    )
+    assert found.services == (ServiceName.VERIFICATION, ServiceName.QUERY)
+    networks = (ipaddress.ip_network("10.20.0.0/16"), ipaddress.ip_network("fd00::/8"))
+    assert found.peers == (Peer("WS1", "ws1.example", 104, (ServiceName.QUERY,)), Peer("CT1", addresses=networks))
+    assert (found.calling, config().calling) == ("OUT", "GATE")
+    assert found.peer("CT1") is found.peers[1]
+    assert found.peer("ct1") is None
 
 
 def test_scopes_default_to_the_healthcare_scope() -> None:

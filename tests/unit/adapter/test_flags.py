@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dicom_adapter.config import ConfigError
 from dicom_adapter.flags import FLAGS, scan, usage
-from dicom_adapter.google_flags import notices, overrides
+from dicom_adapter.google_flags import aliases, from_environment, notices, overrides
 
 
 def test_both_spellings_of_a_value_and_bare_switches() -> None:
@@ -43,12 +45,53 @@ def test_retries_and_conflicts_in_googles_spelling() -> None:
     }
 
 
+WORKSTATION = [{"aeTitle": "WS1", "host": "ws1.example", "port": 104}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"name": "WS1", "host": "ws1.example", "port": 104}]',
+        "[{'name': 'WS1', host: ws1.example, 'port': '104',},]",
+        '[\n\t{\n\t\t"name":"WS1",\n\t\t"host":"ws1.example",\n\t\t"port":104\n\t}\n]',
+        '[{"name": "WS1", "host": "ws1.example", "port": 104, "comment": "next to the coffee machine"}]',
+    ],
+)
+def test_an_ae_dictionary_is_read_as_leniently_as_googles_adapter_reads_it(text: str, tmp_path: Path) -> None:
+    errors: list[ConfigError] = []
+    assert overrides({"--aet_dictionary_inline": text}, errors) == {"spec.peers": WORKSTATION}
+    file = tmp_path / "aets.json"
+    file.write_text(text)
+    assert overrides({"--aet_dictionary": str(file)}, errors) == {"spec.peers": WORKSTATION}
+    assert overrides({"--aet_dictionary": str(file), "--aet_dictionary_inline": "[]"}, errors) == {"spec.peers": []}
+    assert from_environment(text, errors) == {"spec.peers": WORKSTATION}
+    assert from_environment("", errors) == {}
+    assert errors == []
+
+
+def test_errors_name_the_flag_that_was_given() -> None:
+    assert aliases({"--aet_dictionary": "x"})["spec.peers"] == "--aet_dictionary"
+    assert aliases({"--aet_dictionary": "x", "--aet_dictionary_inline": "y"})["spec.peers"] == "--aet_dictionary_inline"
+    errors: list[ConfigError] = []
+    assert from_environment("{}", errors) == {}
+    assert [str(error) for error in errors] == ["ENV_AETS_JSON: is no list of AEs; write [{name: AE, host: HOST, port: PORT}]"]
+
+
 @pytest.mark.parametrize(
     ("flag", "value", "why"),
     [
         ("--persistent_file_upload_retry_amount", "20", "'20' is not a number of retries; write a number from 0 to 19"),
         ("--min_upload_delay", "0", "'0' is not a number of milliseconds; write a number from 10 to 60000"),
         ("--max_waiting_time_between_uploads", "1h", "'1h' is not a number of milliseconds; write a number from 10 to 300000"),
+        ("--aet_dictionary_inline", "[{", "is no JSON; write [{name: AE, host: HOST, port: PORT}]"),
+        ("--aet_dictionary_inline", "{name: A}", "is no list of AEs; write [{name: AE, host: HOST, port: PORT}]"),
+        (
+            "--aet_dictionary_inline",
+            '[{"name": "A", "host": "a", "port": 1}, {"name": "B", "ip": "1.2.3.4", "port": 1}]',
+            "entry 1 has no host (it has 'ip', which means nothing here); write name, host and port",
+        ),
+        ("--aet_dictionary_inline", '[{"name": "A", "host": "a"}]', "entry 0 has no port; write name, host and port"),
+        ("--aet_dictionary", "/nowhere", "cannot read '/nowhere' (No such file or directory); name a readable file"),
         ("--http_error_codes_to_retry", "500,600", "'600' is not an HTTP status; write a number from 400 to 599"),
     ],
 )
@@ -78,8 +121,8 @@ def test_the_last_value_of_a_flag_counts() -> None:
     [
         (["--dimse_prt=1"], ["--dimse_prt: is not a flag of this version; did you mean '--dimse_port'?"]),
         (
-            ["--aet_dictionary", "/x", "--verbose"],
-            ["--aet_dictionary: is not a flag of this version; dicom-adapter import --help lists them"],
+            ["--redact_keep_list", "/x", "--verbose"],
+            ["--redact_keep_list: is not a flag of this version; dicom-adapter import --help lists them"],
         ),
         (["--dimse_port", "--verbose"], ["--dimse_port: has no value; write --dimse_port=PORT"]),
         (["--verbose=1"], ["--verbose: is a switch and takes no value; write --verbose alone"]),

@@ -179,6 +179,26 @@ def test_roles_are_agreed_as_far_as_there_are_services(
     assert agreement.roles == ({uid: RoleProposal(*agreed)} if agreed else {})
 
 
+def test_what_another_requestor_would_get_is_refused_as_the_users_decision() -> None:
+    every: frozenset[Service] = frozenset({"echo", "store", "find", "get"})
+    mine: frozenset[Service] = frozenset({"echo", "get"})
+    contexts = [
+        context(1, VERIFICATION, IMPLICIT),
+        context(3, CT_STORAGE, EXPLICIT),
+        context(5, STUDY_ROOT_FIND, JPEG, IMPLICIT),
+        context(7, STUDY_ROOT_GET, IMPLICIT),
+        context(9, WORKLIST, IMPLICIT),
+        context(11, STUDY_ROOT_FIND, JPEG),
+    ]
+    found = negotiate(request(*contexts), mine, withheld=every - mine)
+    assert [answer.result for answer in found.contexts] == [0, 1, 1, 0, 3, 1]
+    assert found.withheld == {CT_STORAGE, STUDY_ROOT_FIND}
+    as_scp = negotiate(request(contexts[1], user_items=role(CT_STORAGE, 1, 1)), mine, withheld=every - mine)
+    assert [answer.result for answer in as_scp.contexts] == [0]
+    assert as_scp.roles == {CT_STORAGE: RoleProposal(scu=False, scp=True)}
+    assert negotiate(request(contexts[1]), mine).contexts[0].result == 3
+
+
 def test_what_must_be_read_is_taken_in_a_syntax_that_can_be() -> None:
     agreement = negotiate(request(context(1, STUDY_ROOT_FIND, JPEG, EXPLICIT), context(3, STUDY_ROOT_FIND, JPEG)), {"find"})
     assert agreement.contexts == (ContextResult(1, STUDY_ROOT_FIND, 0, EXPLICIT), ContextResult(3, STUDY_ROOT_FIND, 4))

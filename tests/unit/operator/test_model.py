@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dicom_operator import model
@@ -101,6 +103,34 @@ REFUSED = [
         "spec.delivery.retry.maxDelayMilliseconds",
         "must be a whole number between 6000 and 300000, not 5000",
     ),
+    ({"services": []}, "spec.services", "must not be empty; write at least one service, or leave it out for all"),
+    (
+        {"services": ["Storage", "Worklist"]},
+        "spec.services[1]",
+        "must be one of Verification, Storage, Query, Retrieve, StorageCommitment, not 'Worklist'",
+    ),
+    ({"peers": [{"aeTitle": "CT1"}, {"aeTitle": "CT1"}]}, "spec.peers[1].aeTitle", "'CT1' is there twice; remove one"),
+    (
+        {"peers": [{"aeTitle": "CT1", "host": "ct1"}]},
+        "spec.peers[0]",
+        "must have both `host` and `port`, or neither for a peer that is never called",
+    ),
+    (
+        {"peers": [{"aeTitle": "CT1", "host": "http://ct1", "port": 104}]},
+        "spec.peers[0].host",
+        "'http://ct1' is no host; write a name or an address, without scheme and port",
+    ),
+    (
+        {"service": {"type": "ClusterIP"}, "peers": [{"aeTitle": "CT1", "addresses": ["10.20.3.4"]}]},
+        "spec.peers[0].addresses[0]",
+        "'10.20.3.4' is no network in CIDR notation; write for example '10.20.0.0/16', a single address as '10.20.3.4/32'",
+    ),
+    (
+        {"peers": [{"aeTitle": "CT1", "addresses": ["10.20.0.0/16"]}]},
+        "spec.peers[0].addresses",
+        "needs `service.externalTrafficPolicy` 'Local': 'Cluster' hides where a sender calls from; set it to 'Local'",
+    ),
+    ({"callingAETitle": "A\\B"}, "spec.callingAETitle", None),
     ({"service": []}, "spec.service", "must be an object, not []"),
     ({"podLabels": {"a": 1}}, "spec.podLabels", "must be a map of strings, not {'a': 1}"),
     ({"tolerations": "x"}, "spec.tolerations", "must be a list, not 'x'"),
@@ -132,6 +162,9 @@ def test_the_adapter_is_told_every_default():
                 "statusCodes": [408, 429, 500, 502, 503, 504],
             },
         },
+        "services": ["Verification", "Storage", "Query", "Retrieve", "StorageCommitment"],
+        "peers": [],
+        "unknownPeers": "Accept",
         "limits": {
             "maxAssociations": 100,
             "maxAssociationsPerPeer": 32,
@@ -144,6 +177,18 @@ def test_the_adapter_is_told_every_default():
         "terminationGracePeriodSeconds": 120,
         "logLevel": "Info",
     }
+
+
+def test_peers_reach_the_adapter_with_their_defaults():
+    peers: list[dict[str, Any]] = [
+        {"aeTitle": "WS1", "host": "ws1", "port": 104, "allow": ["Query"]},
+        {"aeTitle": "CT1", "addresses": ["10.20.0.0/16", "fd00::/8"]},
+        {"aeTitle": "CT2", "host": "fd00::1", "port": 104},
+    ]
+    found = adapter(peers=peers, callingAETitle="OUT", unknownPeers="Reject", service={"externalTrafficPolicy": "Local"}).adapter_spec
+    every = ["Verification", "Storage", "Query", "Retrieve", "StorageCommitment"]
+    assert found["peers"] == [peers[0], {**peers[1], "allow": every}, {**peers[2], "allow": every}]
+    assert (found["callingAETitle"], found["unknownPeers"]) == ("OUT", "Reject")
 
 
 def test_a_healthcare_store_gets_googles_credentials():
