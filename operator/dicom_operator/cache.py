@@ -107,7 +107,7 @@ class Cache:
         return missed
 
     def agrees(self, resource: Resource, listing: Listing, namespaces: Iterable[str] = ()) -> bool:
-        """Whether a listing, of metadata alone, tells nothing new: then it has been heeded as `replace` would have."""
+        """Whether a listing of versions tells nothing new: then it has been heeded as `replace` would have."""
         store, scope = self._store(resource), set(namespaces)
         listed = {_name(body): _version(body) for body in listing.items}
         for name, version in listed.items():

@@ -12,7 +12,7 @@ from dicom_operator.cache import Cache
 from dicom_operator.cluster import Cluster
 from dicom_operator.conditions import Condition
 from dicom_operator.config import Config
-from dicom_operator.difference import difference, foreign_ports, with_ports
+from dicom_operator.difference import difference, foreign_container_ports, foreign_ports, with_ports
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiRejected, ApiUnavailable, OwnershipConflict
 from dicom_operator.events import Note
 from dicom_operator.model import DicomAdapter
@@ -113,7 +113,7 @@ class Children:
                 result.restored.append((child["kind"], note))
 
     async def _write(self, child: Json, live: Json | None) -> Json:
-        """By apply. Ports that somebody has put into a Service are replaced before: an apply leaves them, and refuses two of one name."""
+        """By apply. Ports that somebody else has put in are replaced before: an apply leaves them, and refuses two of one name."""
         if live is None:
             return await self._cluster.apply(child)
         if foreign_ports(child, live) and _hash(live) == _hash(child):
@@ -121,9 +121,12 @@ class Children:
         try:
             return await self._cluster.apply(_onto(child, live))
         except ApiRejected:
-            if not foreign_ports(child, live):
+            if foreign_ports(child, live):
+                live = await self._cluster.replace_ports(with_ports(child, live))
+            elif containers := foreign_container_ports(child, live):
+                live = await self._cluster.replace_container_ports(live, containers)
+            else:
                 raise
-            live = await self._cluster.replace_ports(with_ports(child, live))
             return await self._cluster.apply(_onto(child, live))
 
     async def _prune(self, adapter: DicomAdapter, wanted: set[Ref], observed: Observed) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from dicom_operator import api
 from dicom_operator.api import BY_KIND, Json, Resource
 from dicom_operator.cache import Listing
 from dicom_operator.errors import ApiConflict, ApiNotFound, NotLeading
-from dicom_operator.transport import JSON, Request, Transport
+from dicom_operator.transport import JSON, Request, Transport, document
 
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+ITEMS = b'"items":'
+VERSION = ("namespace", "name", "resourceVersion")
 METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -27,8 +31,12 @@ class Cluster(Protocol):
         """The events that others have written about an object."""
         ...
 
-    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool, whole: bool = True) -> Listing:
-        """All objects of a kind, or their metadata alone; `cached` lets the API server answer from its memory."""
+    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
+        """All objects of a kind; `cached` lets the API server answer from its memory."""
+        ...
+
+    async def versions(self, resource: Resource, namespace: str | None, selector: str) -> Listing:
+        """Namespace, name and resource version of all objects of a kind, from the API server's memory."""
         ...
 
     async def apply(self, body: Json) -> Json:
@@ -41,6 +49,10 @@ class Cluster(Protocol):
 
     async def replace_ports(self, body: Json) -> Json:
         """Replaces the ports of that very Service as it was seen."""
+        ...
+
+    async def replace_container_ports(self, body: Json, containers: Sequence[Json]) -> Json:
+        """Replaces the ports of these containers in that very workload as it was seen, and nothing else of it."""
         ...
 
     async def delete(self, body: Json) -> None:
@@ -62,6 +74,8 @@ class KubeCluster:
     def __init__(self, transport: Transport, may_write: Callable[[], bool]) -> None:
         self._transport = transport
         self._may_write = may_write
+        self._last: dict[tuple[Resource, str | None], tuple[bytes, list[Json]]] = {}
+        """The digest of the last listing of versions, and what it said."""
 
     async def serves(self, resource: Resource) -> bool:
         """Whether discovery lists the kind."""
@@ -84,17 +98,32 @@ class KubeCluster:
         found = await self._transport.send(Request("list", api.EVENT, namespace, query=query))
         return list(found.get("items") or ())
 
-    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool, whole: bool = True) -> Listing:
+    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
         """See Cluster."""
-        query = {"resourceVersion": "0"} if cached else {}
-        if selector:
-            query["labelSelector"] = selector
-        found = await self._transport.send(Request("list", resource, namespace, query=query, accept=JSON if whole else METADATA))
+        found = await self._transport.send(Request("list", resource, namespace, query=_query(selector, cached=cached)))
         items = found.get("items") or []
         for item in items:
             item.setdefault("apiVersion", resource.api_version)
             item.setdefault("kind", resource.kind)
         return Listing(items, int(found["metadata"]["resourceVersion"]))
+
+    async def versions(self, resource: Resource, namespace: str | None, selector: str) -> Listing:
+        """See Cluster.
+
+        In most minutes nothing has changed but the version of the listing itself, ahead of its items. They are read when they differ
+        from those of the last time: to parse them is most of what a quiet minute costs.
+        """
+        request = Request("list", resource, namespace, query=_query(selector, cached=True), accept=METADATA)
+        data = await self._transport.read(request)
+        head, mark, items = data.partition(ITEMS)
+        digest = hashlib.blake2b(items).digest()
+        before, known = self._last.get((resource, namespace), (b"", []))
+        if mark and digest == before:
+            return Listing(known, int(document(head + ITEMS + b"[]}", request)["metadata"]["resourceVersion"]))
+        found = document(data, request)
+        short = [{"metadata": {key: item["metadata"][key] for key in VERSION}} for item in found.get("items") or ()]
+        self._last[resource, namespace] = digest, short
+        return Listing(short, int(found["metadata"]["resourceVersion"]))
 
     async def apply(self, body: Json) -> Json:
         """See Cluster."""
@@ -110,6 +139,17 @@ class KubeCluster:
         patch = {"metadata": {key: metadata[key] for key in ("uid", "resourceVersion")}, "spec": {"ports": body["spec"]["ports"]}}
         where, query = (metadata["namespace"], metadata["name"]), {"fieldManager": api.FIELD_MANAGER}
         return await self._write(Request("patch", api.SERVICE, *where, query=query, body=patch, content_type=MERGE))
+
+    async def replace_container_ports(self, body: Json, containers: Sequence[Json]) -> Json:
+        """See Cluster."""
+        metadata, resource = body["metadata"], BY_KIND[body["kind"]]
+        ports = [{"name": one["name"], "ports": [{"$patch": "replace"}, *one["ports"]]} for one in containers]
+        patch = {
+            "metadata": {key: metadata[key] for key in ("uid", "resourceVersion")},
+            "spec": {"template": {"spec": {"containers": ports}}},
+        }
+        where, query = (metadata["namespace"], metadata["name"]), {"fieldManager": api.FIELD_MANAGER}
+        return await self._write(Request("patch", resource, *where, query=query, body=patch, content_type=STRATEGIC))
 
     async def delete(self, body: Json) -> None:
         """See Cluster."""
@@ -143,3 +183,8 @@ class KubeCluster:
         if not self._may_write():
             raise NotLeading
         return await self._transport.send(request)
+
+
+def _query(selector: str, *, cached: bool) -> dict[str, str]:
+    query = {"resourceVersion": "0"} if cached else {}
+    return query | ({"labelSelector": selector} if selector else {})

@@ -52,6 +52,21 @@ def with_ports(desired: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str,
     return {**live, "spec": {**live["spec"], "ports": ports}}
 
 
+def foreign_container_ports(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The wanted containers of a workload whose ports are not those that we want, with those ports."""
+    found = []
+    for wanted in _containers(desired):
+        there = next((item for item in _containers(live) if item["name"] == wanted["name"]), {})
+        numbers = {item["containerPort"] for item in wanted["ports"]}
+        if any(item["containerPort"] not in numbers for item in there.get("ports") or ()):
+            found.append({"name": wanted["name"], "ports": wanted["ports"]})
+    return found
+
+
+def _containers(workload: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
+    return workload["spec"]["template"]["spec"]["containers"] if "template" in workload.get("spec", {}) else ()
+
+
 def _port(item: Mapping[str, Any]) -> tuple[Any, Any]:
     return item["port"], item.get("protocol", "TCP")
 

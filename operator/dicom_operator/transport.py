@@ -74,20 +74,20 @@ class Transport:
 
     async def send(self, request: Request) -> Json:
         """The whole answer of one request; raises an ApiError."""
+        return document(await self.read(request), request)
+
+    async def read(self, request: Request) -> bytes:
+        """The same, as it came."""
         try:
             answer = await self._open(request, TIMEOUT)
-            data = await answer.read()
+            data: bytes = await answer.read()
         except UNANSWERED as error:
             self._observe(request.verb, request.label, 0)
             raise ApiUnavailable(str(error) or type(error).__name__, **request.context) from error
         self._observe(request.verb, request.label, answer.status)
         if answer.status >= 400:
             raise _error(answer.status, data, answer.headers.get("Retry-After"), request.context)
-        try:
-            found: Json = json.loads(data)
-        except ValueError as error:
-            raise ApiUnavailable("the answer is not JSON; is a proxy in the way?", **request.context, code=answer.status) from error
-        return found
+        return data
 
     async def follow(self, request: Request) -> AsyncGenerator[Json, None]:
         """The events of a watch, until the API server ends it; raises an ApiError."""
@@ -112,6 +112,15 @@ class Transport:
         headers = {"Accept": request.accept, "Content-Type": request.content_type, **self._client.default_headers}
         await self._client.update_params_for_auth(headers, None, ["BearerToken"], target, method, request.body)
         return await self._client.call_api(method, url, headers, request.body, _request_timeout=limits)
+
+
+def document(data: bytes, request: Request) -> Json:
+    """An answer that must be JSON; raises ApiUnavailable."""
+    try:
+        found: Json = json.loads(data)
+    except ValueError as error:
+        raise ApiUnavailable("the answer is not JSON; is a proxy in the way?", **request.context, code=200) from error
+    return found
 
 
 def _path(resource: Resource, namespace: str | None, name: str, subresource: str) -> str:

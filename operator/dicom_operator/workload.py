@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from dicom_operator import messages
+from dicom_operator import messages, render
 from dicom_operator.api import ConditionType, Json, Reason
 from dicom_operator.conditions import Condition
 from dicom_operator.observe import PodReport
-from dicom_operator.render import PROGRESS_DEADLINE_SECONDS
 
 PULL_FAILURES = frozenset(
     {
@@ -56,7 +55,7 @@ def available(wanted: int, deployment: Json | None, pods: Sequence[Json], report
         if report.reason == Reason.SECRET_MISSING:
             return _condition("False", Reason.SECRET_MISSING, report.message)
     if deadline_exceeded(deployment):
-        return _condition("False", Reason.PROGRESS_DEADLINE_EXCEEDED, messages.progress_deadline(PROGRESS_DEADLINE_SECONDS))
+        return _condition("False", Reason.PROGRESS_DEADLINE_EXCEEDED, messages.progress_deadline(render.PROGRESS_DEADLINE_SECONDS))
     if current and updated == wanted and status.get("availableReplicas", 0) >= wanted and total > wanted:
         return _condition("False", Reason.ROLLING_OUT, messages.old_replicas_leaving())
     detail = next((report.message for report in unready if report.message), "") or next(filter(None, map(_waiting, pods)), "")

@@ -39,6 +39,7 @@ PATHS = {
     "services": "/api/v1",
     "pods": "/api/v1",
     "events": "/api/v1",
+    "secrets": "/api/v1",
     "deployments": "/apis/apps/v1",
     "replicasets": "/apis/apps/v1",
     "networkpolicies": "/apis/networking.k8s.io/v1",

@@ -8,7 +8,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -38,13 +38,14 @@ class ForkedOperator(OperatorProcess):
     """As its base, and what faults need beside."""
 
     child: ForkServerProcess | None = None
+    become: Callable[[list[str], Mapping[str, str], str], None] = run
 
     def start(self) -> None:
         self.port = free_port()
         flags = [f"--adapter-image={self.image}", "--allowed-image=localhost/", f"--http-port={self.port}", "--http-host=127.0.0.1"]
         environment = {**self.environment, "POD_NAME": "operator-0", "POD_NAMESPACE": "dicom-system"}
         self.log = Path(f"{self.environment['KUBECONFIG']}.operator-{self.port}.log")
-        self.child = CONTEXT.Process(target=run, args=([*flags, *self.arguments], environment, str(self.log)))
+        self.child = CONTEXT.Process(target=self.become, args=([*flags, *self.arguments], environment, str(self.log)))
         self.child.start()
 
     @property

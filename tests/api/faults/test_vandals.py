@@ -14,6 +14,7 @@ from tests.api.faults.hooks import seconds
 from tests.api.faults.oracle import canonical, children, wait_right
 from tests.api.proxy import Proxy
 from tests.api.support import Api, Namespace
+from tests.support.kubernetes import condition
 
 SPOILED: dict[str, dict[str, Any]] = {
     "serviceaccounts": {"automountServiceAccountToken": True},
@@ -83,6 +84,29 @@ def test_a_child_that_is_disowned_is_left_alone_until_it_goes(
         namespace.delete(plural, name)
         wait_right(namespace)
     assert operator.calm()
+
+
+PORT = {"op": "replace", "path": "/spec/template/spec/containers/0/ports/0/containerPort", "value": 9999}
+
+
+@pytest.mark.usefixtures("operator")
+def test_a_container_port_that_was_renumbered_by_hand_is_put_back(fresh: Callable[[], Namespace], api: Api, proxy: Proxy) -> None:
+    """An apply would add ours beside it, and two ports of one name are refused."""
+    namespace = fresh()
+    namespace.adapter()
+    wait_right(namespace)
+    proxy.settle(namespace.name)
+    sidecar = {
+        "op": "add",
+        "path": "/spec/template/spec/containers/-",
+        "value": {"name": "theirs", "image": "a", "ports": [{"containerPort": 1}]},
+    }
+    api.request("PATCH", namespace.path("deployments", "ct-east"), [PORT, sidecar], "application/json-patch+json")
+    wait_right(namespace)
+    ours, theirs = namespace.get("deployments", "ct-east")["spec"]["template"]["spec"]["containers"]
+    assert [port["containerPort"] for port in ours["ports"]] == [11112, 8080]
+    assert [port["containerPort"] for port in theirs["ports"]] == [1]
+    assert condition(namespace.get("dicomadapters", "ct-east"), "Applied")["status"] == "True"
 
 
 @pytest.mark.slow

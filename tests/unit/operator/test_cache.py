@@ -135,15 +135,18 @@ class Lists:
         self.whole: list[str] = []
         self.fails = False
 
-    async def list(self, resource, namespace, selector, *, cached, whole=True):
+    async def list(self, resource, namespace, selector, *, cached):
+        self.whole.append(resource.plural)
+        return self.listing(resource, namespace, selector, cached=cached)
+
+    async def versions(self, resource, namespace, selector):
+        return self.listing(resource, namespace, selector, cached=True)
+
+    def listing(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
         self.calls.append((resource.plural, namespace, selector, cached))
         if self.fails:
             raise ApiUnavailable("gone", namespace=namespace or "")
-        found = self.listings.get(resource, Listing([], 1))
-        if whole:
-            self.whole.append(resource.plural)
-            return found
-        return Listing([{"metadata": item["metadata"]} for item in found.items], found.resource_version)
+        return self.listings.get(resource, Listing([], 1))
 
 
 @pytest.fixture

@@ -67,14 +67,17 @@ class FakeCluster:
         self.fail("events", resource.kind)
         return self.service_events
 
-    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool, whole: bool = True) -> Listing:
+    async def list(self, resource: Resource, namespace: str | None, selector: str, *, cached: bool) -> Listing:
         labels = dict(part.split("=") for part in selector.split(",") if part)
         found = [
             copy.deepcopy(item)
             for (kind, _), item in self.objects.items()
             if kind == resource.kind and labels.items() <= (item["metadata"].get("labels") or {}).items()
         ]
-        return Listing(found if whole else [{"metadata": item["metadata"]} for item in found], self.version)
+        return Listing(found, self.version)
+
+    async def versions(self, resource: Resource, namespace: str | None, selector: str) -> Listing:
+        return await self.list(resource, namespace, selector, cached=True)
 
     async def apply(self, found: Json) -> Json:
         kind, name = found["kind"], found["metadata"]["name"]
