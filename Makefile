@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 CLUSTER := $(PYTHON) -m cluster
 NODE := tests/node/node_modules/.package-lock.json
 PYTEST := $(BIN)/coverage run -m pytest
+SIDE_BY_SIDE := -n 2 --dist loadgroup  # most tests wait for another process
 NAME ?= demo
 MINUTES ?= 2
 
@@ -51,7 +52,7 @@ test: setup  ## every test, with coverage
 	cd cluster/go/kube
 	CGO_ENABLED=0 GOFLAGS= go test -trimpath -vet=off ./loadbalancer  # flags as in the build: others compile all of Kubernetes anew
 	cd $(CURDIR)
-	$(PYTEST) tests/unit tests/adapter tests/api tests/soak tests/fuzz
+	$(PYTEST) $(SIDE_BY_SIDE) tests/api tests/adapter tests/soak tests/fuzz tests/unit
 	if [ "$$(id -u)" = 0 ] || [ -n "$${CI:-}" ]; then
 	  $(MAKE) --no-print-directory test-pods
 	else

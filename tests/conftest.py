@@ -16,6 +16,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-minutes", type=float, default=2.0, help="how long `make fuzz` runs each target")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side run the files, but tests/api is one group: it has one API server, and ends with what was asked of it."""
+    for item in items:
+        depth = item.nodeid.split("/")[1]
+        item.add_marker(pytest.mark.xdist_group(depth if depth == "api" else item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether the long form was asked for."""

@@ -109,7 +109,7 @@ async def delivering(
         spec = Delivery(seconds, on_conflict, retry)
         found = assembly.assemble(spec, client, directory=tempfile.gettempdir(), observer=observer)
         yield Sender(found, observer)
-        await found.conflicts.settle(10)
+        await found.conflicts.settle(seconds)  # what is longer at it never ends
 
 
 def other(one: Instance) -> Instance:
