@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 CLUSTER := $(PYTHON) -m cluster
 NODE := tests/node/node_modules/.package-lock.json
 PYTEST := $(BIN)/coverage run -m pytest
-SIDE_BY_SIDE := -n 2 --dist loadgroup  # most tests wait for another process
+SIDE_BY_SIDE := -n 2  # most tests wait for another process
 NAME ?= demo
 MINUTES ?= 2
 

@@ -2,6 +2,8 @@
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("no deadline", deadline=None)  # on a busy machine an example may take its time
 settings.load_profile("no deadline")
@@ -16,11 +18,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-minutes", type=float, default=2.0, help="how long `make fuzz` runs each target")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side run the files, but tests/api is one group: it has one API server, and ends with what was asked of it."""
-    for item in items:
-        depth = item.nodeid.split("/")[1]
-        item.add_marker(pytest.mark.xdist_group(depth if depth == "api" else item.nodeid.partition("::")[0]))
+class Depths(LoadScopeScheduling):
+    """Side by side run the files, but tests/api is one piece: it has one API server, and ends with what was asked of it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/api" if nodeid.startswith("tests/api/") else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist may be off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """What `-n` hands out at a time."""
+    return Depths(config, log)
 
 
 @pytest.fixture(scope="session")
