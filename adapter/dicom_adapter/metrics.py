@@ -28,6 +28,12 @@ class Metrics:
         self.operation_seconds = Histogram(
             "dicom_operation_duration_seconds", "From the command set to the answer.", ["service"], registry=registry, buckets=_SECONDS
         )
+        self.sub_operations = Counter(
+            "dicom_suboperations",
+            "Images of C-MOVE and C-GET, by what became of them: completed, warning, failed.",
+            ["service", "outcome"],
+            registry=registry,
+        )
         self.received_bytes = Counter("dicom_received_bytes", "Bytes received over DIMSE.", registry=registry)
         self.contexts_refused = Counter(
             "dicom_contexts_refused", "Presentation contexts for services that are not ours.", registry=registry

@@ -31,6 +31,7 @@ from dicom_adapter.observer import NodeObserver
 from dicom_adapter.peers import KnownPeers, dimse_services
 from dicom_adapter.probe import Probe
 from dicom_adapter.reach import Way
+from dicom_adapter.services.assembly import CONNECTIONS, Reading, reading
 from dicom_adapter.services.store import StoreService
 from dicom_adapter.state import NodeState, Reason
 
@@ -84,7 +85,11 @@ class Node:
             async with contextlib.AsyncExitStack() as stack:
                 stack.push_async_callback(self._end_tasks)
                 await stack.enter_async_context(self._http(app))
-                client = await stack.enter_async_context(self._client(access))
+                client = await stack.enter_async_context(
+                    self._client(access, self._config.delivery.max_concurrent_uploads + _OTHER_CONNECTIONS)
+                )
+                reader = await stack.enter_async_context(self._client(access, CONNECTIONS))
+                services = await stack.enter_async_context(reading(self._config, reader, _limits(self._config), self._observer))
                 self._start(heartbeat.run())
                 self._start(self._flush())
                 way = Way(client, access, self._config)
@@ -92,7 +97,7 @@ class Node:
                 probe = Probe(way, asks_for_permission=google, state=self._state, log=self._log)
                 if not await self._wait_for_credentials(access):
                     return 0
-                await self._listen(client, probe)
+                await self._listen(client, probe, services)
                 self._start(probe.run())
                 await self._signals.get()
                 return await self._drain()
@@ -121,13 +126,13 @@ class Node:
                 raise CannotRun(messages.no_address("--http_host", self._where.http_host, _why(error))) from error
             raise CannotRun(messages.cannot_listen("--http_port", self._where.http_port, _why(error))) from error
 
-    def _client(self, access: credentials.Access) -> DicomwebClient:
+    def _client(self, access: credentials.Access, connections: int) -> DicomwebClient:
         return DicomwebClient(
             self._config.store.url,
             headers=access.credentials.headers,
             tls=access.tls.context,
             observer=self._observer,
-            connections=self._config.delivery.max_concurrent_uploads + _OTHER_CONNECTIONS,
+            connections=connections,
             user_agent=f"dicom-adapter/{__version__}",
             refused=access.credentials.refused,
             proxies=credentials.proxies(self._config.credentials, self._where.proxies),
@@ -148,7 +153,7 @@ class Node:
                 await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
                 return False
 
-    async def _listen(self, client: DicomwebClient, probe: Probe) -> None:
+    async def _listen(self, client: DicomwebClient, probe: Probe, services: Reading) -> None:
         config = self._config
 
         def report(request: dimse.StoreRequest, delivered: Delivered) -> None:
@@ -161,7 +166,7 @@ class Node:
         peers = KnownPeers(config)
         server = dimse.DimseServer(
             ae_titles=(config.ae_title, *config.accepted_ae_titles),
-            handlers=dimse.Handlers(store=service).only(dimse_services(config.services)),
+            handlers=dimse.Handlers(store=service, move=services.move, get=services.get).only(dimse_services(config.services)),
             limits=_limits(config),
             observer=self._observer,
             access=peers.access,

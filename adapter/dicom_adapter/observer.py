@@ -11,10 +11,11 @@ from dicom_adapter import messages
 from dicom_adapter.config import ALL_SERVICES, ServiceName
 from dicom_adapter.delivery.pipeline import Delivered
 from dicom_adapter.delivery.verdict import Outcome
-from dicom_adapter.dimse import AssociationSummary, Peer, Rejection, Status, StoreRequest
+from dicom_adapter.dimse import AssociationSummary, Peer, QueryRequest, Rejection, Status, StoreRequest
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
 from dicom_adapter.peers import service_of
+from dicom_adapter.services.retrieval import Tally
 from dicom_adapter.state import LastError, NodeState
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -180,7 +181,27 @@ class NodeObserver:
                 http_status=verdict.http_status,
             )
 
-    def _failure(self, text: str, peer: Peer, status: int, sop_instance_uid: str | None, *, seconds: float, **fields: Any) -> None:
+    # -- C-MOVE and C-GET --------------------------------------------------------------------------
+
+    def retrieval_refused(self, request: QueryRequest, status: Status, text: str) -> None:
+        """Nothing is sent: the line says why."""
+        self._reported.add((request.peer, ""))
+        self._failure(text, request.peer, status.code, None, association=request.association_id)
+
+    def retrieved(self, service: str, request: QueryRequest, to: str, tally: Tally, status: Status) -> None:
+        """Counts what was sent, and writes the line of one of which not all has arrived."""
+        outcomes = {"completed": tally.completed, "warning": tally.warning, "failed": len(tally.failed)}
+        for outcome, count in outcomes.items():
+            self._metrics.sub_operations.labels(service, outcome).inc(count)
+        why, total = tally.why, tally.sent + len(tally.failed) + len(tally.remaining)
+        if why is not None:
+            self._reported.add((request.peer, ""))
+            text = messages.moved(service, _printable(to), tally.sent, total, why.text)
+            self._failure(text, request.peer, status.code, None, association=request.association_id)
+
+    def _failure(
+        self, text: str, peer: Peer, status: int, sop_instance_uid: str | None, *, seconds: float | None = None, **fields: Any
+    ) -> None:
         self._state.last_error = LastError(self._now(), text)
         self._log.limited(
             Severity.WARNING,
@@ -191,14 +212,18 @@ class NodeObserver:
             detail=f"{status:04X} {fields.get('http_status')}",
             sop_instance_uid=_uid(sop_instance_uid),
             status=f"{status:04X}",
-            seconds=round(seconds, 3),
+            seconds=None if seconds is None else round(seconds, 3),
             **fields,
         )
 
 
 def _ae(peer: Peer) -> str:
     """An AE title as a line of a log can hold it."""
-    return "".join(character if character.isprintable() else "?" for character in peer.ae_title[:16].strip())
+    return _printable(peer.ae_title)
+
+
+def _printable(ae_title: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in ae_title[:16].strip())
 
 
 def _uid(text: str | None) -> str | None:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import pydicom
 
+_LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")  # PS3.5 7.1.2
 HEAD_BYTES = 144
 """Preamble, prefix and (0002,0000): after them so many bytes of file meta information as that says."""
 
@@ -76,6 +77,28 @@ def identify(part10: BinaryIO) -> Identity | None:
         except Exception:  # pydicom raises whatever it stumbles over
             return None
     return Identity(*uids) if all(uids) else None
+
+
+def file_meta(head: bytes) -> FileMeta | None:
+    """The file meta information of a Part 10 stream of which these are the bytes before the data set or more; None when it lacks a UID."""
+    offset = data_set_offset(head)
+    if offset is None or len(head) < offset:
+        return None
+    found: dict[int, str] = {}
+    position = HEAD_BYTES
+    while position + 8 <= offset:
+        group, number, vr, length = struct.unpack_from("<HH2sH", head, position)
+        position += 8
+        if vr in _LONG_VRS:
+            if position + 4 > offset:
+                return None
+            (length,) = struct.unpack_from("<I", head, position)
+            position += 4
+        if group == 0x0002:
+            found[number] = head[position : min(position + length, offset)].decode("ascii", "replace").strip(" \0")
+        position += length
+    meta = FileMeta(*(found.get(number, "") for number in (0x0002, 0x0003, 0x0010, 0x0012, 0x0013)))
+    return meta if meta.sop_class_uid and meta.sop_instance_uid and meta.transfer_syntax_uid else None
 
 
 def data_set_offset(head: bytes) -> int | None:

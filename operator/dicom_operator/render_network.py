@@ -17,7 +17,7 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
 def network_policy(adapter: DicomAdapter, config: Config) -> Json:
-    """In: DICOM from the source ranges, HTTP from operator and scrapers. Out: DNS, the store, its proxy, Google's token servers."""
+    """In: DICOM from the source ranges, HTTP from operator and scrapers. Out: DNS, the store, its proxy, Google's token servers, peers."""
     policy = child(api.NETWORK_POLICY, adapter, adapter.key.name)
     policy["spec"] = {
         "podSelector": {"matchLabels": selector(adapter)},
@@ -56,6 +56,9 @@ def _egress(adapter: DicomAdapter) -> list[Json]:
     if "googleApplicationDefault" in credentials:
         metadata_ports = [{"port": 80, "protocol": "TCP"}, {"port": 988, "protocol": "TCP"}]
         rules.append({"to": [{"ipBlock": {"cidr": METADATA_SERVER}}], "ports": metadata_ports})
+    for peer in adapter.adapter_spec.get("peers", ()):  # C-MOVE destinations
+        if "host" in peer:
+            rules += (rule for rule in _way_to(peer["host"], peer["port"], adapter) if rule not in rules)
     return rules
 
 

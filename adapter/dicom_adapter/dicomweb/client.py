@@ -196,6 +196,19 @@ class DicomwebClient:
             async with contextlib.aclosing(_instance(response)) as pieces:
                 yield pieces
 
+    @contextlib.asynccontextmanager
+    async def retrieve_all(self, resource: str) -> AsyncIterator[AsyncIterator[PartBegins | bytes]]:
+        """Every instance of a study or series, as stored, in the store's order: PartBegins and then its Part 10 stream, each.
+
+        An instance has come whole when another one begins, and the last of them when the stream ends. Raises StoreUnreachable, Refusal,
+        BrokenAnswer.
+        """
+        async with self._get(resource, _INSTANCES) as response:
+            if response.status != 200:
+                raise Refusal(await _answer(response))
+            async with contextlib.aclosing(_parts(response)) as pieces:
+                yield pieces
+
     async def delete(self, path: InstancePath) -> Answer:
         """DELETE of one instance, as the Healthcare API, Orthanc and Azure know it. Raises StoreUnreachable."""
         async with self._asked("DELETE", self._root + str(path), {"Accept": "application/json"}) as response:
@@ -235,23 +248,32 @@ async def _answer(response: Response) -> Answer:
 
 
 async def _instance(response: Response) -> AsyncGenerator[bytes, None]:
-    """The instance in an answer: of one part of multipart/related, or of application/dicom bare."""
+    """The one instance in an answer."""
+    parts = 0
+    async with contextlib.aclosing(_parts(response)) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, PartBegins):
+                parts += 1
+                if parts > 1:
+                    raise BrokenAnswer("more than the one instance")
+            else:
+                yield piece
+    if not parts:
+        raise BrokenAnswer("no instance")
+
+
+async def _parts(response: Response) -> AsyncGenerator[PartBegins | bytes, None]:
+    """The parts of multipart/related, or application/dicom bare as the only one; it ends only when the answer has come whole."""
     try:
         reader = PartsReader(response.content_type) if response.content_type.lower().startswith("multipart/") else None
-        parts = 0 if reader else 1
+        if reader is None:
+            yield PartBegins(response.content_type)
         async with contextlib.aclosing(response.chunks()) as chunks:
             async for chunk in chunks:
                 for found in reader.feed(chunk) if reader else (chunk,):
-                    if isinstance(found, PartBegins):
-                        parts += 1
-                    elif parts == 1:
-                        yield found
-                    if parts > 1:
-                        raise BrokenAnswer("more than the one instance")
+                    yield found
         if reader:
             reader.finish()
-        if not parts:
-            raise BrokenAnswer("no instance")
     except NotMultipart as error:
         raise BrokenAnswer(str(error)) from error
     except (aiohttp.ClientError, TimeoutError, BadEncoding) as error:

@@ -67,6 +67,11 @@ class Pool:
         found = self._peers.get(peer)
         return found.used + len(found.idle) if found is not None else 0
 
+    def waiting(self, peer: PeerAddress) -> int:
+        """Return how many wait for one: who has one and could do without it for a moment gives it back."""
+        found = self._peers.get(peer)
+        return len(found.waiting) if found is not None else 0
+
     @asynccontextmanager
     async def association(self, peer: PeerAddress, contexts: Sequence[PresentationContext]) -> AsyncIterator[ClientAssociation]:
         """Lend an association: an idle one, or a new one.
@@ -103,7 +108,11 @@ class Pool:
 
     async def _take(self, peer: PeerAddress, contexts: tuple[PresentationContext, ...]) -> ClientAssociation:
         found = self._peers.setdefault(peer, _Peer())
-        await self._turn(found)
+        try:
+            await self._turn(found)
+        except BaseException:
+            self._forget(peer, found)
+            raise
         try:
             idle = self._idle(peer, found, contexts)
             if idle is not None:
@@ -178,8 +187,8 @@ class Pool:
                 waiting.set_result(None)
 
     def _forget(self, peer: PeerAddress, found: _Peer) -> None:
-        if not found.used and not found.idle and not found.waiting:
-            self._peers.pop(peer, None)
+        if not found.used and not found.idle and not found.waiting and self._peers.get(peer) is found:
+            del self._peers[peer]
 
     # How they end
 

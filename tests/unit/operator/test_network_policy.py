@@ -131,6 +131,29 @@ def test_an_adapter_reaches_its_proxy(proxy, peer, port, allowed):
     assert allows(found, "Egress", peer, port) is allowed
 
 
+@pytest.mark.parametrize(
+    ("host", "peer", "port", "allowed"),
+    [
+        ("10.1.4.4", Peer("10.1.4.4"), 104, True),
+        ("10.1.4.4", Peer("10.1.4.5"), 104, False),
+        ("10.1.4.4", Peer("10.1.4.4"), 11112, False),
+        ("ws1.hospital.example", STRANGER, 104, True),
+        ("viewer.reading.svc", pod("reading"), 11112, True),
+        ("", Peer("10.1.4.4"), 104, False),
+    ],
+)
+def test_an_adapter_reaches_the_peers_that_it_may_have_to_call(host, peer, port, allowed):
+    known = {"aeTitle": "WS1", "host": host, "port": 104} if host else {"aeTitle": "WS1"}
+    found = policy(dicomStore="https://10.1.2.3/x", peers=[known, {"aeTitle": "WS2", "host": "10.1.9.9", "port": 104}])
+    assert allows(found, "Egress", peer, port) is allowed
+    assert allows(found, "Egress", Peer("10.1.9.9"), 104)
+
+
+def test_many_peers_behind_names_are_one_rule():
+    peers = [{"aeTitle": f"WS{number}", "host": f"ws{number}.example", "port": 104} for number in range(200)]
+    assert sum(rule.get("ports") == [{"port": 104, "protocol": "TCP"}] for rule in policy(peers=peers)["egress"]) == 1
+
+
 def test_it_holds_for_the_adapters_pods_and_no_others():
     children = {child["kind"]: child for child in desired(adapter(), CONFIG)}
     selector = children["NetworkPolicy"]["spec"]["podSelector"]

@@ -1,0 +1,1 @@
+"""Instances changed on their way."""

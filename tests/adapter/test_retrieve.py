@@ -1,0 +1,231 @@
+"""C-MOVE and C-GET through the adapter's process, asked for by dcmtk's movescu and getscu and by pynetdicom, from both kinds of store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pydicom
+import pytest
+
+from tests.adapter.dimse.peers import data_set_of, dcmtk, storescp
+from tests.adapter.test_faults import put_token
+from tests.support import canaries
+from tests.support.adapter import Adapter, run
+from tests.support.dicom import split, write_samples
+from tests.support.google import GoogleIdentity
+from tests.support.healthcare import HealthcareApi
+from tests.support.orthanc import Orthanc, free_port
+
+ROOTS = {"patient": "-P", "study": "-S"}
+LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
+KEYS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+GOOGLE = {"credentials": {"bearerTokenSecret": {"name": "token"}, "allowInsecure": True}, "logLevel": "Debug"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the store holds."""
+
+    patient: str
+    study: str
+    series: str
+    uid: str
+    syntax: str
+    data_set: bytes
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return {"PATIENT": self.patient, "STUDY": self.study, "SERIES": self.series, "IMAGE": self.uid}
+
+
+def image(content: bytes) -> Image:
+    """What a Part 10 file holds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        head = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
+    meta, data_set = split(content)
+    patient, study, series, uid = (str(head[keyword].value) for keyword in KEYS)
+    return Image(patient, study, series, uid, meta.TransferSyntaxUID, data_set)
+
+
+def images(directory: Path) -> list[bytes]:
+    """One of each kind that a hospital sends, each in a study of its own, and a study of two CT series."""
+    found = [path.read_bytes() for path in write_samples(directory)]
+    study = pydicom.uid.generate_uid()
+    for series in (pydicom.uid.generate_uid(), pydicom.uid.generate_uid()):
+        found += [ct(study, series) for _ in range(6)]
+    return found
+
+
+def ct(study: str, series: str, pixels: int = 2048) -> bytes:
+    """A small CT image, explicit VR little endian."""
+    image = pydicom.Dataset()
+    image.SOPClassUID, image.SOPInstanceUID = pydicom.uid.CTImageStorage, pydicom.uid.generate_uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = study, series
+    image.Modality, image.PatientName, image.PatientID = "CT", canaries.PATIENT["PatientName"], canaries.PATIENT["PatientID"]
+    image.Rows, image.Columns, image.BitsAllocated, image.BitsStored, image.HighBit = 1, pixels // 2, 16, 16, 15
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PixelRepresentation = 1, "MONOCHROME2", 0
+    image.PixelData = os.urandom(pixels)
+    image.file_meta = pydicom.dataset.FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    buffer = BytesIO()
+    image.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    return images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def orthanc(contents: list[bytes]) -> Iterator[Orthanc]:
+    with Orthanc() as server:
+        for content in contents:
+            server.take(content)
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def healthcare(contents: list[bytes], **spec: Any) -> AsyncIterator[tuple[Adapter, HealthcareApi]]:
+    """An adapter in front of a store of Google's that holds these images."""
+    async with GoogleIdentity() as identity, HealthcareApi(identity) as api:
+        for content in contents:
+            api.instances.take(content)
+        async with Adapter(api.url, spec=GOOGLE | spec, wait=False) as adapter:
+            put_token(adapter, identity)
+            await adapter.ready()
+            yield adapter, api
+
+
+@contextlib.asynccontextmanager
+async def in_front_of(store: str, orthanc: Orthanc, contents: list[bytes], **spec: Any) -> AsyncIterator[Adapter]:
+    """An adapter in front of either store."""
+    if store == "orthanc":
+        async with Adapter(orthanc.dicomweb_url, spec=spec) as adapter:
+            yield adapter
+    else:
+        async with healthcare(contents, **spec) as (adapter, _):
+            yield adapter
+
+
+def peer(port: int, title: str = "WS1") -> dict[str, Any]:
+    return {"peers": [{"aeTitle": title, "host": "127.0.0.1", "port": port}]}
+
+
+async def movescu(adapter: Adapter, root: str, level: str, keys: dict[str, str], to: str = "WS1") -> str:
+    return await _scu("movescu", adapter, root, level, keys, "-aem", to)
+
+
+async def _scu(tool: str, adapter: Adapter, root: str, level: str, keys: dict[str, str], *options: str) -> str:
+    asked = [part for keyword, value in {"QueryRetrieveLevel": level, **keys}.items() for part in ("-k", f"{keyword}={value}")]
+    arguments = (dcmtk(tool), "-d", ROOTS[root], *asked, *options, "-aet", "CALLER", "-aec", "GATE", "127.0.0.1", str(adapter.port))
+    _, out, err = await run(*arguments, environment={"TCP_NODELAY": "1"})
+    return out + err
+
+
+def keys_of(level: str, root: str, one: Image) -> dict[str, str]:
+    """The unique keys of a level and those above it."""
+    every = {"PatientID": one.patient, "StudyInstanceUID": one.study, "SeriesInstanceUID": one.series, "SOPInstanceUID": one.uid}
+    depth = LEVELS.index(level)
+    return {keyword: value for number, (keyword, value) in enumerate(every.items()) if (root == "study") <= number <= depth}
+
+
+def below(level: str, one: Image, every: Sequence[Image]) -> dict[str, bytes]:
+    """The data sets that a retrieval of a level has to bring."""
+    return {other.uid: other.data_set for other in every if other.keys[level] == one.keys[level]}
+
+
+def received(directory: Path) -> dict[str, bytes]:
+    """The data sets of the files in a directory, by SOP Instance UID."""
+    return {image(path.read_bytes()).uid: data_set_of(path) for path in directory.iterdir()}
+
+
+CASES = [(root, level) for root in ROOTS for level in LEVELS if (root, level) != ("study", "PATIENT")]
+
+
+@pytest.mark.parametrize("store", ["healthcare", "orthanc"])
+async def test_movescu_brings_what_the_store_has(store: str, orthanc: Orthanc, contents: list[bytes], tmp_path: Path) -> None:
+    every = [image(content) for content in contents]
+    with storescp(tmp_path / "got", "+xa") as port:
+        async with in_front_of(store, orthanc, contents, **peer(port)) as adapter:
+            for root, level in CASES:
+                wanted = below(level, every[-1], every)
+                printed = await movescu(adapter, root, level, keys_of(level, root, every[-1]))
+                files = list((tmp_path / "got").iterdir())
+                got = received(tmp_path / "got")
+                assert len(files) == len(got) == len(wanted), (root, level, printed[-3000:])
+                assert got == wanted, (root, level)
+                for file in files:
+                    file.unlink()
+            assert {line["severity"] for line in adapter.lines} <= {"INFO", "DEBUG"}, adapter.lines
+
+
+@pytest.mark.parametrize("store", ["healthcare", "orthanc"])
+async def test_getscu_brings_what_the_store_has(store: str, orthanc: Orthanc, contents: list[bytes], tmp_path: Path) -> None:
+    every = [image(content) for content in contents]
+    async with in_front_of(store, orthanc, contents) as adapter:
+        for root, level in CASES[1:]:
+            directory = tmp_path / f"{root}-{level}"
+            directory.mkdir()
+            printed = await _scu("getscu", adapter, root, level, keys_of(level, root, every[-1]), "+B", "-od", str(directory))
+            assert received(directory) == below(level, every[-1], every), (root, level, printed[-3000:])
+
+
+async def test_a_destination_that_takes_only_uncompressed_images_gets_them_uncompressed(
+    orthanc: Orthanc, contents: list[bytes], tmp_path: Path
+) -> None:
+    every = {image(content).uid: content for content in contents}
+    with storescp(tmp_path / "got", "+xi") as port:  # implicit VR little endian alone
+        async with Adapter(orthanc.dicomweb_url, spec=peer(port)) as adapter:
+            one = image(contents[-1])
+            printed = await movescu(adapter, "patient", "PATIENT", {"PatientID": one.patient})
+            line = await adapter.line(
+                f"C-MOVE to 'WS1': {len(every) - 1} of {len(every)} sent: WS1 takes no JPEG Extended (Process 2 and 4): no codec decodes it"
+            )
+            assert line["status"] == "B000"
+    assert "0xB000" in printed or "0xb000" in printed, printed[-2000:]
+    got = {str(one.SOPInstanceUID): one for one in map(quiet, (tmp_path / "got").iterdir())}
+    assert set(every) - set(got) == {uid for uid, content in every.items() if image(content).syntax == pydicom.uid.JPEGExtended12Bit}
+    for uid, after in got.items():
+        before = quiet(BytesIO(every[uid]))
+        assert after.file_meta.TransferSyntaxUID == pydicom.uid.ImplicitVRLittleEndian
+        if before.file_meta.TransferSyntaxUID != pydicom.uid.JPEGBaseline8Bit:
+            assert numpy.array_equal(after.pixel_array, before.pixel_array)
+
+
+def quiet(source: Path | BytesIO) -> pydicom.FileDataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = pydicom.dcmread(source)
+        found.decode()
+        return found
+
+
+async def test_an_unknown_destination_and_one_that_is_down(orthanc: Orthanc, contents: list[bytes]) -> None:
+    nobody, one = free_port(), image(contents[-1])
+    keys = {"StudyInstanceUID": one.study}
+    async with Adapter(orthanc.dicomweb_url, spec=peer(nobody)) as adapter:
+        printed = await movescu(adapter, "study", "STUDY", keys, to="WS9")
+        assert "0xa801" in printed.lower(), printed
+        assert "Unknown AET: WS9" in printed
+        line = await adapter.line("C-MOVE from 'CALLER' failed: 'WS9' is not in spec.peers; add it with host and port")
+        assert (line["severity"], line["status"], line["peer"]) == ("WARNING", "A801", "CALLER")
+        printed = await movescu(adapter, "study", "STUDY", keys)
+        assert "0xa702" in printed.lower(), printed
+        assert f"WS1 at 127.0.0.1:{nobody}: connection refused" in printed
+        assert "Failed Suboperations          : 12" in printed
+        line = await adapter.line(f"C-MOVE to 'WS1': 0 of 12 sent: 127.0.0.1:{nobody} refused the connection")
+        assert (line["severity"], line["status"], line["peer"]) == ("WARNING", "A702", "CALLER")
+        assert (await adapter.status())["lastError"]["message"] == line["message"]
+        _, metrics = await adapter.get("/metrics")
+        assert 'dicom_suboperations_total{outcome="failed",service="C-MOVE"} 12.0' in metrics
+        assert not [line for line in adapter.lines if line["message"].startswith("C-MOVE from 'CALLER' failed: A")]

@@ -1,0 +1,139 @@
+"""Transfer syntaxes: what is converted, to what, and what becomes of the process that does it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from dicom_adapter.part10 import FileMeta, data_set_offset
+from dicom_adapter.transform.transcode import CannotConvert, convert
+from dicom_adapter.transform.worker import Transcoder
+
+FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+LOSSLESS = [
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "MR_small_RLE.dcm",
+    "SC_rgb_jpeg_gdcm.dcm",
+    "SC_rgb_rle_16bit_2frame.dcm",
+    "image_dfl.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_small_implicit.dcm",
+    "MR_small.dcm",
+    "rtdose_expb.dcm",
+    "rtplan.dcm",
+]
+TARGETS = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+
+
+def read(name: str) -> tuple[pydicom.FileDataset, bytes, str]:
+    content = (FILES / name).read_bytes()
+    data_set = pydicom.dcmread(BytesIO(content))
+    return data_set, content[data_set_offset(content[:144]) or 0 :], str(data_set.file_meta.TransferSyntaxUID)
+
+
+def written(content: bytes, syntax: str) -> pydicom.FileDataset:
+    return pydicom.dcmread(BytesIO(FileMeta("1.2", "1.2", syntax, "1.2", "").encode() + content))
+
+
+def values(data_set: Dataset) -> dict[str, object]:
+    """What is said beside the pixels; a photometric interpretation that names a compression is that of its result."""
+    said = {str(one.tag): one.value for one in data_set if one.keyword != "PixelData" and not one.tag.is_private}
+    if data_set.get("PhotometricInterpretation") in ("YBR_RCT", "YBR_ICT"):
+        said["(0028,0004)"] = "RGB"
+    return said
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", LOSSLESS)
+@pytest.mark.filterwarnings("ignore")
+def test_lossless_pixels_and_every_value_are_the_same_afterwards(name: str, target: str) -> None:
+    before, content, source = read(name)
+    after = written(convert(content, source, target), target)
+    assert values(after) == values(before)
+    if "PixelData" in before:
+        assert not after.file_meta.TransferSyntaxUID.is_compressed
+        assert numpy.array_equal(after.pixel_array, before.pixel_array)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lossy_jpeg_becomes_rgb() -> None:
+    before, content, source = read("SC_rgb_jpeg_dcmtk.dcm")
+    after = written(convert(content, source, ExplicitVRLittleEndian), ExplicitVRLittleEndian)
+    assert (before.PhotometricInterpretation, after.PhotometricInterpretation) == ("YBR_FULL", "RGB")
+    assert len(after.PixelData) == after.Rows * after.Columns * 3
+    assert after.SOPInstanceUID == before.SOPInstanceUID
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_decoded_says_so() -> None:
+    _, content, source = read("JPEG-lossy.dcm")  # 12 bits
+    with pytest.raises(CannotConvert, match="no codec decodes it"):
+        convert(content, source, ExplicitVRLittleEndian)
+
+
+def test_what_is_no_data_set_says_so() -> None:
+    logging.disable()
+    with warnings.catch_warnings(), pytest.raises(CannotConvert, match="it cannot be decoded"):
+        warnings.simplefilter("ignore")
+        convert(b"\x08\x00\x52\x00ZZ\x02\x00AB", ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+    logging.disable(logging.NOTSET)
+
+
+def test_an_image_that_says_it_is_huge_is_not_decoded() -> None:
+    data_set, _, source = read("MR_small_jp2klossless.dcm")
+    data_set.NumberOfFrames = 2_000_000
+    buffer = BytesIO()
+    data_set.save_as(buffer)
+    content = buffer.getvalue()
+    with pytest.raises(CannotConvert, match="more than 512 MiB uncompressed"):
+        convert(content[data_set_offset(content[:144]) or 0 :], source, ExplicitVRLittleEndian)
+
+
+# -- the process -----------------------------------------------------------------------------------
+
+
+async def test_a_process_serves_one_conversion_after_the_other_and_ends_when_nobody_needs_it() -> None:
+    _, content, source = read("MR_small_RLE.dcm")
+    expected = convert(content, source, ExplicitVRLittleEndian)
+    async with Transcoder(idle=0.05) as transcoder:
+        assert await transcoder.convert(content, source, ExplicitVRLittleEndian) == expected
+        assert transcoder.idle == 1
+        with pytest.raises(CannotConvert, match="it cannot be decoded"):
+            await transcoder.convert(b"\x08\x00\x52\x00ZZ\x02\x00AB", ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+        assert await transcoder.convert(content, source, ExplicitVRLittleEndian) == expected
+        async with asyncio.timeout(20):
+            while transcoder.idle:  # noqa: ASYNC110 -- a timer of the transcoder's own
+                await asyncio.sleep(0.01)
+
+
+CRASHES = "import os, sys; sys.stdin.buffer.readline(); os.kill(os.getpid(), 11)"
+SLEEPS = "import time; time.sleep(600)"
+
+
+@pytest.mark.parametrize(("program", "why"), [(CRASHES, "its codec crashed"), (SLEEPS, "not decoded in 0.5 s")])
+async def test_a_codec_that_crashes_or_hangs_costs_its_own_image_and_no_process_stays(program: str, why: str) -> None:
+    async with Transcoder(patience=0.5, command=(sys.executable, "-c", program)) as transcoder:
+        for _ in range(3):
+            with pytest.raises(CannotConvert, match=why):
+                await transcoder.convert(b"x" * 100, "1.2", "1.2")
+            assert transcoder.idle == 0
+
+
+async def test_whoever_stops_waiting_takes_the_process_along() -> None:
+    async with Transcoder(command=(sys.executable, "-c", SLEEPS)) as transcoder:
+        waiting = [asyncio.create_task(transcoder.convert(b"x", "1.2", "1.2")) for _ in range(4)]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        assert all(isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*waiting, return_exceptions=True))
