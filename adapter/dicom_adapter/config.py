@@ -151,6 +151,14 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """`spec.query`."""
+
+    fuzzy_matching: bool = False
+    max_results: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """`spec.limits`."""
 
@@ -189,6 +197,7 @@ class Config:
     credentials: Credentials = Credentials()
     delivery: Delivery = Delivery()
     spool: Spool = Spool()
+    query: Query = Query()
     services: tuple[ServiceName, ...] = ALL_SERVICES
     peers: tuple[Peer, ...] = ()
     unknown_peers: UnknownPeers = UnknownPeers.ACCEPT

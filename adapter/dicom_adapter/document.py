@@ -9,11 +9,11 @@ import yaml
 
 from dicom_adapter.config import API_VERSION, KIND, Config, ConfigError, ConfigErrors, DicomStore, LogLevel, UnknownPeers
 from dicom_adapter.reader import Problems, Reader
-from dicom_adapter.spec import credentials, delivery, limits, peers, store
+from dicom_adapter.spec import credentials, delivery, limits, peers, query, store
 from dicom_adapter.spec.store import GOOGLE_HOSTS
 
 _READ = (
-    "aeTitle", "acceptedAETitles", "callingAETitle", "port", "dicomStore", "credentials", "delivery", "spool", "services", "peers",
+    "aeTitle", "acceptedAETitles", "callingAETitle", "port", "dicomStore", "credentials", "delivery", "spool", "query", "services", "peers",
     "unknownPeers", "limits", "drainSeconds", "terminationGracePeriodSeconds", "logLevel",
 )  # fmt: skip
 _FOR_KUBERNETES = (
@@ -118,6 +118,7 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
         credentials=credentials.read(spec, dicom_store, problems, google_hosts),
         delivery=delivery.read(spec.mapping("delivery")),
         spool=delivery.read_spool(spec.mapping("spool")),
+        query=query.read(spec.mapping("query")),
         services=peers.services(spec),
         peers=peers.read(spec),
         unknown_peers=spec.choice("unknownPeers", UnknownPeers.ACCEPT),

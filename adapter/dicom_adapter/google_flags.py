@@ -151,6 +151,14 @@ GOOGLE_FLAGS = (
         "the same JSON itself; it wins over --aet_dictionary, which wins over ENV_AETS_JSON (peers)",
         _dictionary,
     ),
+    GoogleFlag(
+        "--fuzzy_matching",
+        "",
+        "spec.query.fuzzyMatching",
+        "ask the store to match names as people write them (query.fuzzyMatching)",
+        lambda value: True if value == "true" else None,
+        switch=True,
+    ),
     GoogleFlag("--dimse_cmove_aet", "TITLE", "spec.callingAETitle", "the AE title of the adapter's own calls (callingAETitle)"),
     GoogleFlag("--verbose", "", "spec.logLevel", "log everything (logLevel: Debug)", _if_true(LogLevel.DEBUG), switch=True),
 )

@@ -129,7 +129,7 @@ def took_longer(seconds: float) -> str:
     return f"Store took longer than {seconds:g} s"
 
 
-# -- retrieving ------------------------------------------------------------------------------------
+# -- searching and retrieving ----------------------------------------------------------------------
 
 NO_LEVEL = "No QueryRetrieveLevel specified"
 INVALID_LEVEL = "Invalid QueryRetrieveLevel specified"
@@ -207,6 +207,11 @@ def peer_rejects(ae_title: str, where: str, result: int, source: int, reason: in
 def peer_lost(ae_title: str, where: str) -> str:
     """Error Comment: the association ended before the answer."""
     return f"{ae_title} at {where}: association lost"
+
+
+def more_matches(maximum: int) -> str:
+    """A search with more results than spec.query.maxResults."""
+    return f"More than {maximum} matches, the first are sent; search narrower"
 
 
 # -- the mounted Secrets and ConfigMaps ------------------------------------------------------------

@@ -31,7 +31,9 @@ from dicom_adapter.observer import NodeObserver
 from dicom_adapter.peers import KnownPeers, dimse_services
 from dicom_adapter.probe import Probe
 from dicom_adapter.reach import Way
+from dicom_adapter.services.asking import Trouble
 from dicom_adapter.services.assembly import CONNECTIONS, Reading, reading
+from dicom_adapter.services.find import extend, finding
 from dicom_adapter.services.store import StoreService
 from dicom_adapter.state import NodeState, Reason
 
@@ -162,15 +164,20 @@ class Node:
             if outcome not in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
                 probe.doubt(refused=outcome is Outcome.DESTINATION_UNAVAILABLE)
 
+        def failed(found: Trouble) -> None:
+            probe.doubt(refused=found.denied)
+
         service = StoreService(self._deliver(client).pipeline, report)
+        find = finding(config, services.client, failed)
         peers = KnownPeers(config)
         server = dimse.DimseServer(
             ae_titles=(config.ae_title, *config.accepted_ae_titles),
-            handlers=dimse.Handlers(store=service, move=services.move, get=services.get).only(dimse_services(config.services)),
+            handlers=dimse.Handlers(store=service, find=find, move=services.move, get=services.get).only(dimse_services(config.services)),
             limits=_limits(config),
             observer=self._observer,
             access=peers.access,
             permit=peers.permit,
+            extend=extend,
         )
         try:
             await server.start("", config.port)

@@ -18,6 +18,7 @@ from dicom_adapter.peers import service_of
 from dicom_adapter.services.retrieval import Tally
 from dicom_adapter.state import LastError, NodeState
 
+_CANCELLED = 0xFE00
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -96,7 +97,7 @@ class NodeObserver:
         key = (peer, sop_instance_uid or "")
         if key in self._reported:
             self._reported.discard(key)
-        elif status.code and status.code >> 12 != 0xB:
+        elif status.code and status.code != _CANCELLED and status.code >> 12 != 0xB:
             text = messages.failed(service, _ae(peer), status.code, status.comment)
             self._failure(text, peer, status.code, sop_instance_uid, seconds=seconds)
 

@@ -14,7 +14,7 @@ from dicom_operator.errors import SpecError
 from dicom_operator.spec.credentials import credentials
 from dicom_operator.spec.delivery import delivery
 from dicom_operator.spec.limits import limits
-from dicom_operator.spec.peers import called_as, peers, services
+from dicom_operator.spec.peers import called_as, peers, query, services
 from dicom_operator.spec.pod import PodOverrides, pod_overrides
 from dicom_operator.spec.section import Section
 from dicom_operator.spec.service import Service, parse_service
@@ -86,6 +86,7 @@ def parse(body: Json) -> DicomAdapter:
             "dicomStore": store.text,
             "credentials": found,
             "delivery": delivery(spec.section("delivery")),
+            "query": query(spec.section("query")),
             "services": services(spec),
             "peers": peers(spec, service),
             "unknownPeers": spec.choice("unknownPeers", "Accept", "Reject"),

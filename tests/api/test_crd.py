@@ -124,6 +124,7 @@ def test_what_is_left_out_is_stored_with_its_default(server):
                 "statusCodes": [408, 429, 500, 502, 503, 504],
             },
         },
+        "query": {"fuzzyMatching": False},
         "unknownPeers": "Accept",
         "limits": {
             "maxAssociations": 100,

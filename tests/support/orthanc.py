@@ -27,9 +27,13 @@ def free_port() -> int:
 
 
 class Orthanc:
-    """A running Orthanc; ends with the `with` block. With `dicom` it is a DICOM node too, which knows `peers`: AE title -> port."""
+    """A running Orthanc; ends with the `with` block. With `dicom` it is a DICOM node too, which knows `peers`: AE title -> port.
 
-    def __init__(self, *, dicom: bool = False, peers: Mapping[str, int] | None = None) -> None:
+    `encoding` is its DefaultEncoding: what it answers in. Its own default, Latin1, loses what is beyond that.
+    """
+
+    def __init__(self, *, dicom: bool = False, peers: Mapping[str, int] | None = None, encoding: str = "Latin1") -> None:
+        self._encoding = encoding
         self.http_port = free_port()
         self.dicom_port = free_port()
         self._dicom = dicom
@@ -57,6 +61,7 @@ class Orthanc:
             "DicomPort": self.dicom_port,
             "DicomModalities": {title: [title, "127.0.0.1", port] for title, port in self._peers.items()},
             "OverwriteInstances": True,
+            "DefaultEncoding": self._encoding,
             "Plugins": [_PLUGIN],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         }

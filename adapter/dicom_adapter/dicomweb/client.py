@@ -25,6 +25,8 @@ from dicom_adapter.dicomweb.upload import Question, Upload
 MAXIMUM_ANSWER = 1 << 20
 MAXIMUM_PAGE = 32 << 20
 _MAXIMUM_REDIRECTS = 5
+PLAIN = "*?,:/@!$'()^~"
+"""What goes into a search as it is, beside letters, digits and `-._`: there are stores that do not decode it."""
 _JSON = "application/dicom+json"
 _INSTANCES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
@@ -156,8 +158,7 @@ class DicomwebClient:
         offset = 0
         before: object = None
         while True:
-            query = urlencode([*parameters, ("limit", str(page)), ("offset", str(offset))], quote_via=quote)
-            matches = await self._page(f"{resource}?{query}")
+            matches = await self.page(resource, parameters, page, offset)
             if not matches or matches[0] == before:
                 return
             before = matches[0]
@@ -165,8 +166,10 @@ class DicomwebClient:
                 yield match
             offset += len(matches)
 
-    async def _page(self, path: str) -> list[dict[str, Any]]:
-        async with self._get(path, _JSON) as response:
+    async def page(self, resource: str, parameters: Sequence[tuple[str, str]], limit: int, offset: int = 0) -> list[dict[str, Any]]:
+        """One page of a search, empty when there is nothing. Raises StoreUnreachable, Refusal, BrokenAnswer."""
+        query = urlencode([*parameters, ("limit", str(limit)), ("offset", str(offset))], quote_via=quote, safe=PLAIN)
+        async with self._get(f"{resource}?{query}", _JSON) as response:
             if response.status == 204:
                 return []
             if response.status != 200:

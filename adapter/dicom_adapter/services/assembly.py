@@ -27,8 +27,9 @@ IDLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The handlers of C-MOVE and C-GET."""
+    """The handlers of C-MOVE and C-GET, and the client that they share with C-FIND."""
 
+    client: DicomwebClient
     move: MoveService
     get: GetService
 
@@ -53,6 +54,6 @@ async def reading(config: Config, client: DicomwebClient, limits: Limits, observ
     async with Transcoder() as transcoder:
         shared = RetrieveService(Source(client, policy, time.time), Memory(), transcoder.convert, observer)
         try:
-            yield Reading(MoveService(shared, pool, lookup(config)), GetService(shared))
+            yield Reading(client, MoveService(shared, pool, lookup(config)), GetService(shared))
         finally:
             await pool.close()

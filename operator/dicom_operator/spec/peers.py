@@ -1,4 +1,4 @@
-"""`peers`, `services` and `callingAETitle`: which nodes the adapter knows, what they may do, and the name it calls them by."""
+"""`peers`, `services`, `query` and `callingAETitle`: which nodes are known, what they may do, and the name that calls to them go by."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def services(section: Section, name: str = "services") -> list[str]:
     if not found:
         raise SpecError(f"{section.path}.{name}", messages.no_services())
     return found
+
+
+def query(section: Section) -> Json:
+    """The section with its defaults."""
+    result: Json = {"fuzzyMatching": section.boolean("fuzzyMatching")}
+    if section.has("maxResults"):
+        result["maxResults"] = section.integer("maxResults", 1, 1, 1_000_000)
+    return result
 
 
 def peers(spec: Section, service: Service) -> list[Json]:

@@ -23,6 +23,7 @@ from dicom_adapter.config import (
     ObjectKey,
     OnConflict,
     Peer,
+    Query,
     Retry,
     ServiceName,
     Spool,
@@ -247,6 +248,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "spec.limits.maxPduBytes: is not a field; did you mean 'maxPDUBytes'?",
     ),
     "limits no mapping": ({"limits": [1]}, "spec.limits: a list is not a mapping; write its fields below it, indented"),
+    "no results": ({"query": {"maxResults": 0}}, "spec.query.maxResults: 0 is out of range; write a number from 1 to 1000000"),
+    "fuzzy": (
+        {"query": {"fuzzyMatching": "yes"}},
+        "spec.query.fuzzyMatching: 'yes' is neither true nor false; write one of them, without quotes",
+    ),
     "no services": ({"services": []}, "spec.services: is empty; write at least one service, or leave it out for all"),
     "a service that is none": (
         {"services": ["Storage", "Retreive"]},
@@ -427,6 +433,7 @@ def test_peers_and_services_are_read() -> None:
     networks = (ipaddress.ip_network("10.20.0.0/16"), ipaddress.ip_network("fd00::/8"))
     assert found.peers == (Peer("WS1", "ws1.example", 104, (ServiceName.QUERY,)), Peer("CT1", addresses=networks))
     assert (found.calling, config().calling) == ("OUT", "GATE")
+    assert config(query={"maxResults": 9, "fuzzyMatching": True}).query == Query(True, 9)
     assert found.peer("CT1") is found.peers[1]
     assert found.peer("ct1") is None
 

@@ -69,6 +69,13 @@ def test_an_ae_dictionary_is_read_as_leniently_as_googles_adapter_reads_it(text:
     assert errors == []
 
 
+def test_fuzzy_matching_and_the_calling_title() -> None:
+    found = scan(["--fuzzy_matching", "--dimse_cmove_aet=OUT"])
+    assert found.errors == []
+    assert overrides(found.values, []) == {"spec.query.fuzzyMatching": True, "spec.callingAETitle": "OUT"}
+    assert overrides({"--fuzzy_matching": "false"}, []) == {}
+
+
 def test_errors_name_the_flag_that_was_given() -> None:
     assert aliases({"--aet_dictionary": "x"})["spec.peers"] == "--aet_dictionary"
     assert aliases({"--aet_dictionary": "x", "--aet_dictionary_inline": "y"})["spec.peers"] == "--aet_dictionary_inline"

@@ -103,6 +103,7 @@ REFUSED = [
         "spec.delivery.retry.maxDelayMilliseconds",
         "must be a whole number between 6000 and 300000, not 5000",
     ),
+    ({"query": {"maxResults": 0}}, "spec.query.maxResults", "must be a whole number between 1 and 1000000, not 0"),
     ({"services": []}, "spec.services", "must not be empty; write at least one service, or leave it out for all"),
     (
         {"services": ["Storage", "Worklist"]},
@@ -162,6 +163,7 @@ def test_the_adapter_is_told_every_default():
                 "statusCodes": [408, 429, 500, 502, 503, 504],
             },
         },
+        "query": {"fuzzyMatching": False},
         "services": ["Verification", "Storage", "Query", "Retrieve", "StorageCommitment"],
         "peers": [],
         "unknownPeers": "Accept",
@@ -189,6 +191,7 @@ def test_peers_reach_the_adapter_with_their_defaults():
     every = ["Verification", "Storage", "Query", "Retrieve", "StorageCommitment"]
     assert found["peers"] == [peers[0], {**peers[1], "allow": every}, {**peers[2], "allow": every}]
     assert (found["callingAETitle"], found["unknownPeers"]) == ("OUT", "Reject")
+    assert adapter(query={"maxResults": 9, "fuzzyMatching": True}).adapter_spec["query"] == {"maxResults": 9, "fuzzyMatching": True}
 
 
 def test_a_healthcare_store_gets_googles_credentials():

@@ -99,7 +99,7 @@ def test_the_config_map_holds_a_document_with_what_the_adapter_reads():
     assert document["kind"] == "DicomAdapter"
     assert document["metadata"] == {"name": "ct-east", "namespace": "rad"}
     assert sorted(document["spec"]) == [
-        "acceptedAETitles", "aeTitle", "credentials", "delivery", "dicomStore", "drainSeconds", "limits", "logLevel", "peers",
+        "acceptedAETitles", "aeTitle", "credentials", "delivery", "dicomStore", "drainSeconds", "limits", "logLevel", "peers", "query",
         "services", "terminationGracePeriodSeconds", "unknownPeers",
     ]  # fmt: skip
 

@@ -1,0 +1,213 @@
+"""The identifier of a query (PS3.4 C.2.2): its level and its keys, read without believing any of it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BytesIO
+from typing import Any, Final
+
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.valuerep import TEXT_VR_DELIMS
+
+from dicom_adapter import messages
+from dicom_adapter.dimse import sopclasses
+from dicom_adapter.dimse.status import CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH
+
+MAXIMUM_INFLATED: Final = 16 << 20
+_MOST_NESTED: Final = 8
+
+SPECIFIC_CHARACTER_SET: Final = 0x00080005
+QUERY_RETRIEVE_LEVEL: Final = 0x00080052
+RETRIEVE_AE_TITLE: Final = 0x00080054
+INSTANCE_AVAILABILITY: Final = 0x00080056
+TIMEZONE_OFFSET: Final = 0x00080201
+PATIENT_ID: Final = 0x00100020
+ISSUER_OF_PATIENT_ID: Final = 0x00100021
+STUDY_INSTANCE_UID: Final = 0x0020000D
+SERIES_INSTANCE_UID: Final = 0x0020000E
+SOP_INSTANCE_UID: Final = 0x00080018
+
+TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""What is written in the Specific Character Set (PS3.5 6.1.2.3)."""
+WILDCARD_VRS: Final = TEXT_VRS | {"AE", "CS", "UR"}
+"""What wildcard matching applies to (PS3.4 C.2.2.2.4)."""
+_ASCII_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
+_ONE_VALUE_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
+
+
+class Level(StrEnum):
+    """Query/Retrieve Level (0008,0052)."""
+
+    PATIENT = "PATIENT"
+    STUDY = "STUDY"
+    SERIES = "SERIES"
+    IMAGE = "IMAGE"
+
+
+UNIQUE_KEYS: Final[Mapping[Level, int]] = {
+    Level.PATIENT: PATIENT_ID,
+    Level.STUDY: STUDY_INSTANCE_UID,
+    Level.SERIES: SERIES_INSTANCE_UID,
+    Level.IMAGE: SOP_INSTANCE_UID,
+}
+_ALL: Final = tuple(Level)
+LEVELS: Final[Mapping[str, tuple[Level, ...]]] = {
+    **dict.fromkeys((sopclasses.PATIENT_ROOT_FIND, sopclasses.PATIENT_ROOT_MOVE, sopclasses.PATIENT_ROOT_GET), _ALL),
+    **dict.fromkeys((sopclasses.STUDY_ROOT_FIND, sopclasses.STUDY_ROOT_MOVE, sopclasses.STUDY_ROOT_GET), _ALL[1:]),
+    **dict.fromkeys((sopclasses.PATIENT_STUDY_ONLY_FIND, sopclasses.PATIENT_STUDY_ONLY_MOVE, sopclasses.PATIENT_STUDY_ONLY_GET), _ALL[:2]),
+}
+"""The levels of each information model (PS3.4 C.6)."""
+
+
+class BadIdentifier(Exception):
+    """It cannot be answered: the DIMSE status and what is wrong with it."""
+
+    def __init__(self, status: int, comment: str) -> None:
+        super().__init__(comment)
+        self.status = status
+        self.comment = comment
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One attribute of an identifier. Without `values` and `items` it is asked for and matches everything (PS3.4 C.2.2.2.3)."""
+
+    tag: int
+    vr: str
+    values: tuple[str, ...] = ()
+    items: tuple[Key, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`00100010`."""
+        return f"{self.tag:08X}"
+
+    @property
+    def private(self) -> bool:
+        """Whether its meaning depends on a creator that a search cannot name."""
+        return bool(self.tag >> 16 & 1)
+
+    @property
+    def matches(self) -> bool:
+        """Whether it restricts the result."""
+        return bool(self.values) or any(key.matches for key in self.items)
+
+    @property
+    def has_wildcards(self) -> bool:
+        """Whether a value is a pattern."""
+        return self.vr in WILDCARD_VRS and any("*" in value or "?" in value for value in self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """What is asked for, at which level, and in which character sets (as in Specific Character Set)."""
+
+    level: Level
+    keys: tuple[Key, ...]
+    character_sets: tuple[str, ...] = ()
+
+    def key(self, tag: int) -> Key | None:
+        """The key with this tag."""
+        return next((key for key in self.keys if key.tag == tag), None)
+
+
+def parse(identifier: bytes, transfer_syntax_uid: str, sop_class_uid: str) -> Identifier:
+    """The identifier of a C-FIND, C-MOVE or C-GET of this SOP class. Raises BadIdentifier."""
+    try:
+        data_set = _data_set(identifier, UID(transfer_syntax_uid))
+        character_sets = tuple(_texts(data_set, SPECIFIC_CHARACTER_SET))
+        keys = tuple(_keys(data_set, _encodings(character_sets)))
+    except Exception as error:  # whatever pydicom makes of such bytes: the peer hears that they cannot be read
+        raise BadIdentifier(CANNOT_UNDERSTAND, messages.UNREADABLE_IDENTIFIER) from error
+    level = "".join(_texts(data_set, QUERY_RETRIEVE_LEVEL)[:1]).strip()
+    if not level:
+        raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.NO_LEVEL)
+    if level not in LEVELS.get(sop_class_uid, ()):
+        raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.INVALID_LEVEL)
+    return Identifier(Level(level), keys, character_sets)
+
+
+def _data_set(identifier: bytes, syntax: UID) -> Dataset:
+    if syntax == DeflatedExplicitVRLittleEndian:
+        inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+        identifier = inflating.decompress(identifier, MAXIMUM_INFLATED)
+        if inflating.unconsumed_tail:
+            raise ValueError("too long")
+    return read_dataset(BytesIO(identifier), syntax.is_implicit_VR, syntax.is_little_endian, bytelength=len(identifier))
+
+
+def _texts(data_set: Dataset, tag: int) -> list[str]:
+    """The values of an attribute in the default repertoire."""
+    if tag not in data_set:
+        return []
+    element: Any = data_set.get_item(tag)
+    value = element.value if isinstance(element, RawDataElement) else b""
+    return [part.strip(" \0") for part in (value or b"").decode("ascii", "replace").split("\\")]
+
+
+def _encodings(character_sets: Sequence[str]) -> list[str]:
+    if not any(character_sets):
+        return []
+    try:
+        return list(convert_encodings(list(character_sets)))
+    except LookupError:
+        return []
+
+
+def _keys(data_set: Dataset, encodings: Sequence[str], depth: int = 0) -> Iterator[Key]:
+    for tag in sorted(data_set.keys()):
+        if tag.element == 0 or tag.group <= 0x0002 or (depth == 0 and tag in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL)):
+            continue  # group lengths, commands, file meta information: nothing to match
+        element = data_set.get_item(tag)
+        vr = element.VR or _dictionary_vr(tag)
+        if vr == "SQ":
+            items = data_set[tag].value if depth < _MOST_NESTED else ()
+            yield Key(int(tag), vr, items=tuple(key for item in items[:1] for key in _keys(item, encodings, depth + 1)))
+        else:
+            yield Key(int(tag), vr, tuple(_values(data_set, element, vr, encodings)))
+
+
+def _dictionary_vr(tag: Any) -> str:
+    try:
+        return dictionary_VR(tag).partition(" ")[0]
+    except KeyError:
+        return "UN" if not tag.is_private_creator else "LO"
+
+
+def _values(data_set: Dataset, element: Any, vr: str, encodings: Sequence[str]) -> list[str]:
+    raw = element.value if isinstance(element, RawDataElement) else None
+    if not raw:
+        return []
+    if vr in _ASCII_VRS or vr in TEXT_VRS:
+        text = decode(raw, vr, encodings).rstrip("\0")
+        parts = [text] if vr in _ONE_VALUE_VRS else text.split("\\")
+        parts = [part.rstrip() if vr in _ONE_VALUE_VRS else part.strip() for part in parts]
+    elif vr in ("UN", "OB", "OW", "OF", "OD", "OL", "OV"):
+        return []  # bulk data is never matched
+    else:
+        value = data_set[element.tag].value
+        found = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
+        parts = [f"{int(part):08X}" if vr == "AT" else str(part) for part in found if part is not None]
+    return [] if all(not part or (vr in WILDCARD_VRS and not part.strip("*")) for part in parts) else [part for part in parts if part]
+
+
+def decode(raw: bytes, vr: str, encodings: Sequence[str]) -> str:
+    """Text as the peer means it. Bytes beyond ASCII without a character set are UTF-8 if they can be, else Latin-1: both are met."""
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.decode("ascii")
+    if not encodings or vr not in TEXT_VRS:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+    if vr == "PN":
+        return "=".join("^".join(decode_bytes(part, encodings, set()) for part in group.split(b"^")) for group in raw.split(b"="))
+    return decode_bytes(raw, encodings, TEXT_VR_DELIMS)
