@@ -202,6 +202,7 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
     errors, values = scanned.errors, scanned.values
     overrides = google_flags.overrides(values, errors)
     http_port = google_flags.port_number("--http_port", values.get("--http_port", "8080"), errors)
+    spool_directory = google_flags.spool_directory(values, errors)
     style = values.get("--log_format", "json")
     if style not in ("json", "text"):
         errors.append(ConfigError("--log_format", f"'{style[:20]}' is not known; write json or text"))
@@ -227,6 +228,8 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         port_flag="--dimse_port" if "spec.port" in overrides or not file_given else "spec.port",
         temporary_directory=environment.temporary_directory,
         proxies=environment.proxies,
+        spool_directory=spool_directory,
+        pod_name=environment.pod_name,
     )
     return _Plan(config, surroundings, "json" if style == "json" else "text")
 

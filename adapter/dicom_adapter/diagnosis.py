@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from dicom_adapter.config import Config, CredentialKind, Credentials
+from dicom_adapter.config import Acknowledge, Config, CredentialKind, Credentials
 from dicom_adapter.dicomweb.answers import Problem, is_web_page, problem
 from dicom_adapter.dicomweb.client import Answer
 from dicom_adapter.dicomweb.errors import UNKNOWN_CA, Obstacle, StoreUnreachable
@@ -48,7 +48,9 @@ def of_answer(answer: Answer, config: Config, identity: str) -> StoreState:
             f"the store asks to slow down (429 {told.status}): raise its quota or set spec.delivery.maxRequestsPerMinute",
         )
     if status >= 500 and status != 501:
-        return StoreState(StoreReason.UNREACHABLE, f"{says}: senders get A700 and keep their images")
+        spooled = config.delivery.acknowledge is Acknowledge.AFTER_SPOOL
+        what = "images wait in the spool, senders are not affected" if spooled else "senders get A700 and keep their images"
+        return StoreState(StoreReason.UNREACHABLE, f"{says}: {what}")
     return StoreState(StoreReason.REACHABLE, f"{says} to a search, so it is there; whether it stores is not known")
 
 

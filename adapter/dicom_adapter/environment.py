@@ -11,6 +11,7 @@ from dicom_adapter import messages
 from dicom_adapter.config import Config, CredentialKind
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
 
+SPOOL_DIRECTORY = "/var/spool/dicom-adapter"  # the volume of the pod; --spool_directory names another
 TEMPORARY_DIRECTORY = "/tmp"  # noqa: S108 -- the writable emptyDir of the pod; what is made there is unlinked at once
 
 
@@ -23,6 +24,7 @@ class Environment:
     """The variables that count, under their own names."""
 
     pod_namespace: str = ""
+    pod_name: str = ""
     google_application_credentials: str = ""
     aets: str = ""
     temporary_directory: str = TEMPORARY_DIRECTORY
@@ -33,6 +35,7 @@ class Environment:
         """From os.environ."""
         return cls(
             pod_namespace=variables.get("POD_NAMESPACE", ""),
+            pod_name=variables.get("POD_NAME", ""),
             google_application_credentials=variables.get("GOOGLE_APPLICATION_CREDENTIALS", ""),
             aets=variables.get("ENV_AETS_JSON", ""),
             temporary_directory=variables.get("TMPDIR", "") or TEMPORARY_DIRECTORY,

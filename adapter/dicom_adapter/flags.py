@@ -25,6 +25,13 @@ class Flag:
 OWN_FLAGS = (
     Flag("--config", "FILE", "a DicomAdapter document, or its spec alone; the flags below win over it", needs_value=True),
     Flag("--mounts_directory", "DIRECTORY", "where secrets/NAME/KEY and configmaps/NAME/KEY are (default /etc/dicom-adapter)"),
+    Flag(
+        "--spool_directory",
+        "DIRECTORY",
+        "where images wait that are acknowledged before the store has them (default /var/spool/dicom-adapter with delivery.acknowledge: "
+        "AfterSpool, else none); when it is given, what waits there is delivered in any case",
+        needs_value=True,
+    ),
     Flag("--http_port", "PORT", "port of /healthz, /readyz, /metrics and /status (default 8080)"),
     Flag("--http_host", "ADDRESS", "address that this port is opened on (default: all)"),
     Flag("--log_format", "json|text", "json as Cloud Logging reads it, or text for people (default json)"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dicom_adapter.config import ConfigError, LogLevel, OnConflict, Retry
+from dicom_adapter.config import Acknowledge, ConfigError, LogLevel, OnConflict, Retry
 
 
 def _text(value: str) -> str:
@@ -160,15 +160,29 @@ GOOGLE_FLAGS = (
         switch=True,
     ),
     GoogleFlag("--dimse_cmove_aet", "TITLE", "spec.callingAETitle", "the AE title of the adapter's own calls (callingAETitle)"),
+    GoogleFlag(
+        "--persistent_file_storage_location",
+        "DIRECTORY",
+        "",
+        "the same as --spool_directory; what Google's adapter has left there is delivered",
+    ),
+    GoogleFlag(
+        "--auto_ack_cstore",
+        "",
+        "spec.delivery.acknowledge",
+        "answer a sender when the image is on disk (delivery.acknowledge: AfterSpool)",
+        _if_true(Acknowledge.AFTER_SPOOL),
+        switch=True,
+    ),
     GoogleFlag("--verbose", "", "spec.logLevel", "log everything (logLevel: Debug)", _if_true(LogLevel.DEBUG), switch=True),
 )
-ALIASES: Mapping[str, str] = {flag.path: flag.name for flag in GOOGLE_FLAGS}
+ALIASES: Mapping[str, str] = {flag.path: flag.name for flag in GOOGLE_FLAGS if flag.path}
 AETS_VARIABLE = "ENV_AETS_JSON"
 
 
 def aliases(values: Mapping[str, str]) -> dict[str, str]:
     """What to call a field in an error: the flag that has set it, else the one that could have."""
-    return {**ALIASES, **{flag.path: flag.name for flag in GOOGLE_FLAGS if values.get(flag.name)}}
+    return {**ALIASES, **{flag.path: flag.name for flag in GOOGLE_FLAGS if flag.path and values.get(flag.name)}}
 
 
 def from_environment(aets: str, errors: list[ConfigError]) -> dict[str, Any]:
@@ -205,7 +219,7 @@ def overrides(values: Mapping[str, str], errors: list[ConfigError]) -> dict[str,
     """The values of these flags by the dotted path of the field that each sets. An empty value is Google's way to say `not set`."""
     found: dict[str, Any] = {}
     for flag in GOOGLE_FLAGS:
-        if not (value := values.get(flag.name, "")):
+        if not flag.path or not (value := values.get(flag.name, "")):
             continue
         try:
             read = flag.read(value)
@@ -215,6 +229,22 @@ def overrides(values: Mapping[str, str], errors: list[ConfigError]) -> dict[str,
             if read is not None:
                 found[flag.path] = str(read) if isinstance(read, str) else read
     return found
+
+
+def spool_directory(values: Mapping[str, str], errors: list[ConfigError]) -> str:
+    """Where the spool is: our own flag wins over Google's. A bucket is no place for it."""
+    google = values.get("--persistent_file_storage_location", "")
+    if google.startswith("gs://"):
+        errors.append(
+            ConfigError(
+                "--persistent_file_storage_location", f"'{google[:80]}' is a bucket, which cannot be a spool; name a directory on a volume"
+            )
+        )
+    elif values.get("--auto_ack_cstore") == "true" and not (google or values.get("--spool_directory")):
+        errors.append(
+            ConfigError("--auto_ack_cstore", "needs a place for the images; name a directory with --persistent_file_storage_location")
+        )
+    return values.get("--spool_directory", "") or google
 
 
 def port_number(name: str, value: str, errors: list[ConfigError]) -> int | None:

@@ -32,10 +32,11 @@ class Severity(StrEnum):
     INFO = "INFO"
     WARNING = "WARNING"
     ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
 
 
 _LEVELS = {LogLevel.DEBUG: logging.DEBUG, LogLevel.INFO: logging.INFO, LogLevel.WARNING: logging.WARNING, LogLevel.ERROR: logging.ERROR}
-_NUMBERS = {Severity.DEBUG: logging.DEBUG, Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR}
+_NUMBERS = {severity: logging.getLevelNamesMapping()[severity] for severity in Severity}
 
 
 def timestamp(seconds: float) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from dicom_adapter.state import DestinationBacklog, SpoolReason, SpoolState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 300.0)
 
@@ -71,12 +74,49 @@ class Metrics:
                 "requests_per_second_limit": "The most requests a second now; +Inf when nothing limits them.",
             }.items()
         }
+        self._spool_instances = Gauge(
+            "dicom_spool_instances", "Images in the spool: ready to be delivered, or failed.", ["destination", "state"], registry=registry
+        )
+        self._spool_bytes = Gauge("dicom_spool_bytes", "Bytes that are ready to be delivered.", ["destination"], registry=registry)
+        self._spool_age = Gauge(
+            "dicom_spool_oldest_age_seconds", "Age of the oldest image that is ready to be delivered.", ["destination"], registry=registry
+        )
+        self._spool_full = Gauge("dicom_spool_full", "1 while there is no room for another image.", registry=registry)
+        self._spool_faulty = Gauge("dicom_spool_faulty", "1 while the disk of the spool fails.", registry=registry)
+        self.spool_delivered = Counter(
+            "dicom_spool_deliveries",
+            "Images that have left the spool: stored, or refused or damaged and moved to failed.",
+            ["destination", "outcome"],
+            registry=registry,
+        )
+        self.spool_seconds = Histogram(
+            "dicom_spool_delivery_duration_seconds",
+            "From the acknowledgement to the destination's.",
+            ["destination"],
+            registry=registry,
+            buckets=(*_SECONDS, 3600.0, 86400.0),
+        )
         self.remarks = Counter("dicomweb_unclear_answers", "Answers taken as stored whose body did not say so.", registry=registry)
 
     def request_ended(self, method: str, code: str, seconds: float) -> None:
         """A request to the store is over."""
         self.requests.labels(method, code).inc()
         self.request_seconds.labels(method).observe(seconds)
+
+    def watch_spool(self, state: Callable[[], SpoolState]) -> None:
+        """Where the gauges of the spool get their values. Its destinations are those that it begins with."""
+
+        def of(name: str, read: Callable[[DestinationBacklog], float]) -> Callable[[], float]:
+            return lambda: sum(read(one) for one in state().destinations if one.name == name)
+
+        for one in state().destinations:
+            self._spool_instances.labels(one.name, "ready").set_function(of(one.name, lambda it: it.instances))
+            self._spool_instances.labels(one.name, "failed").set_function(of(one.name, lambda it: it.failed))
+            self._spool_bytes.labels(one.name).set_function(of(one.name, lambda it: it.bytes))
+            age = of(one.name, lambda it: 0.0 if it.oldest is None else max(0.0, time.time() - it.oldest))
+            self._spool_age.labels(one.name).set_function(age)
+        self._spool_full.set_function(lambda: float(state().reason is SpoolReason.FULL))
+        self._spool_faulty.set_function(lambda: float(state().reason is SpoolReason.FAULTY))
 
     def watch_delivery(self, **gauges: Callable[[], float]) -> None:
         """Where the gauges of the delivery get their values: permits, active, waiting, circuit_open, requests_per_second_limit."""

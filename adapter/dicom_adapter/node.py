@@ -14,16 +14,17 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from dicom_adapter import __version__, credentials, dimse, messages
+from dicom_adapter import __version__, credentials, dimse, messages, spooler
 from dicom_adapter.auth.mounted import Missing, Unusable
 from dicom_adapter.auth.tokens import CredentialsUnavailable
-from dicom_adapter.config import Config
+from dicom_adapter.config import Acknowledge, Config
 from dicom_adapter.delivery import assembly
 from dicom_adapter.delivery.pipeline import Delivered
+from dicom_adapter.delivery.target import DEFAULT_TARGET
 from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
-from dicom_adapter.environment import TEMPORARY_DIRECTORY, CannotRun
+from dicom_adapter.environment import SPOOL_DIRECTORY, TEMPORARY_DIRECTORY, CannotRun
 from dicom_adapter.health import Heartbeat, application, serve
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
@@ -55,6 +56,8 @@ class Surroundings:
     port_flag: str = "spec.port"
     temporary_directory: str = TEMPORARY_DIRECTORY
     proxies: Proxies = NO_PROXIES
+    spool_directory: str = ""  # where one is, or may be left over from; AfterSpool has one in any case
+    pod_name: str = ""
 
 
 class Node:
@@ -72,6 +75,7 @@ class Node:
         self._metrics = Metrics(self._registry, active=self._active)
         self._observer = NodeObserver(metrics=self._metrics, log=log, state=self._state, services=config.services)
         self._delivering: assembly.Delivering | None = None
+        self._spooler: spooler.Spooler | None = None
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -99,7 +103,9 @@ class Node:
                 probe = Probe(way, asks_for_permission=google, state=self._state, log=self._log)
                 if not await self._wait_for_credentials(access):
                     return 0
-                await self._listen(client, probe, services)
+                delivering = self._deliver(client)
+                await self._start_spool(delivering, probe, stack)
+                await self._listen(delivering, probe, services)
                 self._start(probe.run())
                 await self._signals.get()
                 return await self._drain()
@@ -155,19 +161,44 @@ class Node:
                 await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
                 return False
 
-    async def _listen(self, client: DicomwebClient, probe: Probe, services: Reading) -> None:
+    async def _start_spool(self, delivering: assembly.Delivering, probe: Probe, stack: contextlib.AsyncExitStack) -> None:
+        """What is in it is delivered before anything is added, and also when nothing will be. Raises CannotRun."""
+        config, where = self._config, self._where
+        wanted = config.delivery.acknowledge is Acknowledge.AFTER_SPOOL
+        directory = where.spool_directory or (SPOOL_DIRECTORY if wanted else "")
+        if not directory:
+            return
+
+        def doubt(destination: str, refused: bool) -> None:
+            if destination == DEFAULT_TARGET:
+                probe.doubt(refused=refused)
+
+        self._spooler = spooler.build(
+            config,
+            spooler.Site(directory, where.pod_name, doubt),
+            [delivering.target],
+            metrics=self._metrics,
+            log=self._log,
+            state=self._state,
+        )
+        stack.push_async_callback(self._spooler.uploader.stop)
+        await self._spooler.start()
+        self._start(self._spooler.watch())
+
+    async def _listen(self, delivering: assembly.Delivering, probe: Probe, services: Reading) -> None:
         config = self._config
+        spooling = self._spooler.uploader.spooling if self._spooler and config.delivery.acknowledge is Acknowledge.AFTER_SPOOL else None
 
         def report(request: dimse.StoreRequest, delivered: Delivered) -> None:
             self._observer.report(request, delivered)
             outcome = delivered.verdict.outcome
-            if outcome not in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
+            if spooling is None and outcome not in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
                 probe.doubt(refused=outcome is Outcome.DESTINATION_UNAVAILABLE)
 
         def failed(found: Trouble) -> None:
             probe.doubt(refused=found.denied)
 
-        service = StoreService(self._deliver(client).pipeline, report)
+        service = StoreService(spooling or delivering.pipeline, report)
         find = finding(config, services.client, failed)
         peers = KnownPeers(config)
         server = dimse.DimseServer(
@@ -225,6 +256,8 @@ class Node:
         await server.wait_closed()
         if self._delivering:  # an overwritten image that has to be put back
             await self._delivering.conflicts.settle(_SETTLE_SECONDS)
+        if self._spooler:
+            await self._spooler.end(deadline)
         self._log.write(Severity.INFO, "Drained", messages.DRAINED)
         return 0
 

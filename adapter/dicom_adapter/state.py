@@ -21,6 +21,7 @@ class Reason(StrEnum):
     SECRET_MISSING = "SecretMissing"  # noqa: S105 -- a reason, no secret
     CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
     DRAINING = "Draining"
+    SPOOL_FAULTY = "SpoolFaulty"
 
 
 class StoreReason(StrEnum):
@@ -40,6 +41,60 @@ class StoreState:
 
     reason: StoreReason
     message: str
+
+
+class SpoolReason(StrEnum):
+    """Reasons of the condition Delivering."""
+
+    DELIVERING = "Delivering"
+    BACKLOGGED = "Backlogged"
+    FULL = "SpoolFull"
+    FAULTY = "SpoolFaulty"
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationBacklog:
+    """What waits for one destination. `oldest`: time.time(). `state`: Delivering, Waiting (it takes nothing now) or NotConfigured."""
+
+    name: str
+    instances: int
+    bytes: int
+    failed: int
+    oldest: float | None
+    state: str
+
+    def document(self) -> dict[str, Any]:
+        """For /status."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "instances": self.instances,
+            "bytes": self.bytes,
+            "failed": self.failed,
+            "oldestTime": None if self.oldest is None else timestamp(self.oldest),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """Reason, sentence and exact counts. The sentence holds no number that moves by itself."""
+
+    reason: SpoolReason
+    message: str
+    destinations: tuple[DestinationBacklog, ...]
+
+    def document(self) -> dict[str, Any]:
+        """For /status."""
+        oldest = min((one.oldest for one in self.destinations if one.oldest is not None), default=None)
+        return {
+            "reason": str(self.reason),
+            "message": self.message,
+            "instances": sum(one.instances for one in self.destinations),
+            "bytes": sum(one.bytes for one in self.destinations),
+            "failed": sum(one.failed for one in self.destinations),
+            "oldestTime": None if oldest is None else timestamp(oldest),
+            "destinations": [one.document() for one in self.destinations],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +117,7 @@ class NodeState:
         self.message = "the adapter is starting"
         self.store = StoreState(StoreReason.NOT_PROBED, "the store has not been asked yet")
         self.last_error: LastError | None = None
+        self.spool: Callable[[], SpoolState] | None = None
 
     @property
     def ready(self) -> bool:
@@ -84,6 +140,9 @@ class NodeState:
             return "warn", self.store.message
         if self.store.reason not in (StoreReason.REACHABLE, StoreReason.NOT_PROBED):
             return "bad", self.store.message
+        spool = self.spool() if self.spool else None
+        if spool is not None and spool.reason is not SpoolReason.DELIVERING:
+            return ("warn" if spool.reason is SpoolReason.BACKLOGGED else "bad"), spool.message
         if self._active() >= self._maximum:
             return "warn", f"all {self._maximum} associations are open: further ones are refused (spec.limits.maxAssociations)"
         return "ok", f"'{self.ae_title}' receives and stores into {self.store_url}"
@@ -101,6 +160,7 @@ class NodeState:
             "message": self.message,
             "aeTitle": self.ae_title,
             "store": {"url": self.store_url, "reason": str(self.store.reason), "message": self.store.message},
+            **({"spool": self.spool().document()} if self.spool else {}),
             "associations": {"active": self._active()},
             "lastError": None if error is None else {"time": timestamp(error.time), "message": error.message},
         }

@@ -32,6 +32,7 @@ class Adapter:
         wait: bool = True,
         command: Sequence[str] = COMMAND,
         http: tuple[str, int] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.http_host, self.http_port = http or ("127.0.0.1", free_port())
@@ -39,6 +40,7 @@ class Adapter:
         self._environment = {**os.environ, **(environment or {})}
         self._wait = wait
         self._command = command
+        self._arguments = arguments
         self._directory = tempfile.TemporaryDirectory(prefix="adapter-")
         self.mounts = Path(self._directory.name, "mounts")
         self.lines: list[dict[str, Any]] = []
@@ -59,6 +61,7 @@ class Adapter:
             *self._command,
             *arguments,
             f"--http_host={self.http_host}",
+            *self._arguments,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment,
             limit=1 << 20,

@@ -36,6 +36,7 @@ class Gate:
     def __init__(self, governor: Governor) -> None:
         self.governor = governor
         self._waiting: deque[asyncio.Future[Permit]] = deque()
+        self._patient: set[asyncio.Future[Permit]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -50,20 +51,30 @@ class Gate:
         try:
             yield passage
         finally:
-            self.governor.end(passage.permit, passage.ending, seconds=passage.seconds, retry_after=passage.retry_after)
-            self._admit()
+            self.leave(passage)
 
-    async def _permit(self, deadline: float) -> Permit:
+    async def wait(self) -> Passage:
+        """For who has all the time: it also waits for an open circuit to be tried. `leave` ends the turn."""
+        return Passage(await self._permit(None, patient=True))
+
+    def leave(self, passage: Passage) -> None:
+        """The request is over."""
+        self.governor.end(passage.permit, passage.ending, seconds=passage.seconds, retry_after=passage.retry_after)
+        self._admit()
+
+    async def _permit(self, deadline: float | None, *, patient: bool = False) -> Permit:
         loop = asyncio.get_running_loop()
         decision, wait = self.governor.ask()
-        if decision is Decision.REFUSE:
+        if decision is Decision.REFUSE and not patient:
             raise CircuitOpen
         if decision is Decision.START and not self._waiting:
             return self.governor.start()
-        if not math.isinf(wait) and loop.time() + wait > deadline:
+        if deadline is not None and not math.isinf(wait) and loop.time() + wait > deadline:
             raise NoTurn
         turn: asyncio.Future[Permit] = loop.create_future()
         self._waiting.append(turn)
+        if patient:
+            self._patient.add(turn)
         self._admit()
         try:
             async with asyncio.timeout_at(deadline):
@@ -77,6 +88,8 @@ class Gate:
             if isinstance(error, TimeoutError):
                 raise NoTurn from None
             raise
+        finally:
+            self._patient.discard(turn)
 
     def _admit(self) -> None:
         """Lets through whoever may go, and comes back when the next one may."""
@@ -85,14 +98,21 @@ class Gate:
             self._timer = None
         while self._waiting:
             decision, wait = self.governor.ask()
-            if decision is Decision.WAIT:
-                if not math.isinf(wait):
+            if decision is Decision.REFUSE:
+                self._refuse()
+                wait = self.governor.seconds_until_trial
+            if decision is not Decision.START:
+                if self._waiting and not math.isinf(wait):
                     self._timer = asyncio.get_running_loop().call_later(wait, self._admit)
                 return
             turn = self._waiting.popleft()
-            if turn.done():
-                continue
-            if decision is Decision.REFUSE:
-                turn.set_exception(CircuitOpen())
-            else:
+            if not turn.done():
                 turn.set_result(self.governor.start())
+
+    def _refuse(self) -> None:
+        """The circuit is open: only who has all the time goes on waiting."""
+        refused = [turn for turn in self._waiting if turn not in self._patient]
+        self._waiting = deque(turn for turn in self._waiting if turn in self._patient)
+        for turn in refused:
+            if not turn.done():
+                turn.set_exception(CircuitOpen())

@@ -7,7 +7,7 @@
 - Rate: `delivery.maxRequestsPerMinute`, evenly spaced; and after a 429 half of what was sent in the last seconds, growing by one request a
   second each second.
 - Circuit: opens when the destination has failed for `delivery.timeoutSeconds` without a success; a shorter outage is ridden out. While it
-  is open, one request at a time is let through to try, the others are refused at once.
+  is open, one request at a time is let through to try, not before a Retry-After; the others are refused at once.
 """
 
 from __future__ import annotations
@@ -110,13 +110,18 @@ class Governor:
         per_minute = self._bounds.requests_per_minute
         return min(math.inf if per_minute is None else per_minute / 60, self._grown_rate())
 
+    @property
+    def seconds_until_trial(self) -> float:
+        """While the circuit is open: until the next request may try it; infinite while one does."""
+        return math.inf if self._trying else max(0.0, max(self._next_trial, self._not_before) - self._now())
+
     # -- what is asked and told --------------------------------------------------------------------
 
     def ask(self) -> tuple[Decision, float]:
         """The decision, and for WAIT after how many seconds to ask again: infinite when only the end of a request can change it."""
         now = self._now()
         if self._opened:
-            if self._trying or now < self._next_trial:
+            if self._trying or now < max(self._next_trial, self._not_before):
                 return Decision.REFUSE, 0.0
             return Decision.START, 0.0
         if self._active >= self.permits:

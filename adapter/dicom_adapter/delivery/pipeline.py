@@ -23,10 +23,11 @@ from dicom_adapter.part10 import FileMeta
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance that is arriving: what its file meta information says, and its data set's bytes."""
+    """An instance that is arriving: what its file meta information says, its data set's bytes, and the AE title of who sends it."""
 
     meta: FileMeta
     body: AsyncIterator[bytes]
+    sender: str = ""
 
 
 @dataclass(frozen=True, slots=True)

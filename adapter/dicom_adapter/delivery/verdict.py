@@ -339,6 +339,21 @@ def other_instance() -> Verdict:
     return Verdict(_REFUSED, DOES_NOT_MATCH, messages.OTHER_INSTANCE, messages.OTHER_INSTANCE)
 
 
+def damaged(text: str) -> Verdict:
+    """The verdict on a spooled instance whose file is not what it was."""
+    return Verdict(_REFUSED, CANNOT_UNDERSTAND, comment(text), text)
+
+
+def full(text: str) -> Verdict:
+    """The verdict when the spool does not take an instance: the sender keeps it."""
+    return Verdict(_TRANSIENT, OUT_OF_RESOURCES, comment(text), text)
+
+
+def spooled() -> Verdict:
+    """The verdict when it has."""
+    return Verdict(_STORED, SUCCESS)
+
+
 def http_text(http_status: int, told: Problem) -> str:
     """The documented form `Http_403, PERMISSION_DENIED, <message>`."""
     return ", ".join(part for part in (f"Http_{http_status}", told.status, told.message) if part)

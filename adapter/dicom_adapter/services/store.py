@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from dicom_adapter import messages
-from dicom_adapter.delivery.pipeline import Delivered, EmptyDataSet, Instance, Pipeline
+from dicom_adapter.delivery.pipeline import Delivered, EmptyDataSet, Instance
 from dicom_adapter.delivery.verdict import CANNOT_UNDERSTAND
 from dicom_adapter.dimse import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Status, StoreRequest
 from dicom_adapter.part10 import FileMeta
+
+
+class Way(Protocol):
+    """From an arriving instance to what the sender is told: after the store, or after the spool."""
+
+    async def deliver(self, instance: Instance) -> Delivered:
+        """Receives it and sees to it."""
+
 
 Report = Callable[[StoreRequest, Delivered], None]
 
@@ -18,7 +27,7 @@ Report = Callable[[StoreRequest, Delivered], None]
 class StoreService:
     """The handler of C-STORE. `report` hears of each verdict before the sender does."""
 
-    pipeline: Pipeline
+    pipeline: Way
     report: Report
 
     async def __call__(self, request: StoreRequest) -> Status:
@@ -31,7 +40,7 @@ class StoreService:
             implementation_version_name=IMPLEMENTATION_VERSION_NAME,
         )
         try:
-            delivered = await self.pipeline.deliver(Instance(meta, request.body))
+            delivered = await self.pipeline.deliver(Instance(meta, request.body, request.peer.ae_title.strip()))
         except EmptyDataSet:
             return Status(CANNOT_UNDERSTAND, messages.MISSING_DATA_SET)
         self.report(request, delivered)

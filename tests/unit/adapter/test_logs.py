@@ -47,7 +47,7 @@ def test_cloud_logging_takes_severity_time_and_message_and_searches_the_rest() -
     for severity in Severity:
         log.write(severity, "Thing", "the store answers 403 'ü'\nand more", peer="CT1", status="0124", attempts=1)
     entries = [cloudlogging.read(line) for line in stream.getvalue().splitlines()]
-    assert [entry.severity for entry in entries] == ["DEBUG", "INFO", "WARNING", "ERROR"]
+    assert [entry.severity for entry in entries] == ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
     assert {entry.message for entry in entries} == {"the store answers 403 'ü'\nand more"}
     assert entries[0].payload == {"event": "Thing", "peer": "CT1", "status": "0124", "attempts": 1}
     assert before - timedelta(seconds=1) < entries[0].time <= datetime.now(UTC)
