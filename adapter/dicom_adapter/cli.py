@@ -9,29 +9,27 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TextIO
 
-from dicom_adapter import __version__, allocator, document, flags, google_flags, logs, messages
+from dicom_adapter import __version__, allocator, document, flags, google_flags, logs, messages, startup
 from dicom_adapter.check import check
 from dicom_adapter.config import Config, ConfigError, ConfigErrors, LogLevel
 from dicom_adapter.dimse import PeerAddress, is_ae_title
 from dicom_adapter.echo import Call, echo
 from dicom_adapter.environment import CannotRun, Environment
+from dicom_adapter.export.command import export
 from dicom_adapter.node import Node, Surroundings
 from dicom_adapter.reader import did_you_mean
 from dicom_adapter.spec.store import GOOGLE_HOSTS
 
-MOUNTS = "/etc/dicom-adapter"
 _CANNOT_RUN, _WRONG = 1, 2
-_MAXIMUM_DOCUMENT = 1 << 20
 _LONGEST_WAIT = 3600
 _IN_THE_POD = "config/dicomadapter.yaml"  # below the mounts: where the operator puts the document
 
@@ -41,6 +39,7 @@ usage: dicom-adapter COMMAND [FLAG...]
 A DICOM node whose storage is a DICOMweb service.
 
   import       receive images (C-STORE) and store them (STOW-RS); what runs when the first argument is a flag
+  export       fetch what arrives in a store (WADO-RS) and send it to a DICOM node (C-STORE) or to another store
   check        walk the way to the store step by step and say what is in the way; stores nothing
   echo         call another DICOM node (C-ECHO) and say what is in the way
 
@@ -104,9 +103,9 @@ def _import(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO,
         environment.check(plan.config)
         for notice in google_flags.notices(scanned.values):
             log.write(logs.Severity.WARNING, "FlagWithoutEffect", notice)
-        _allow_open_files()
+        startup.allow_open_files()
         allocator.keep_freed_memory()
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=startup.loop_factory()) as runner:
             return runner.run(_serve(plan, log))
     except CannotRun as error:
         err.write(f"{error}\n")
@@ -119,7 +118,7 @@ def _check(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, 
         out.write(flags.check_usage())
         return 0
     environment = Environment.read(variables)
-    document_in_pod = Path(scanned.values.get("--mounts_directory") or MOUNTS, _IN_THE_POD)
+    document_in_pod = Path(scanned.values.get("--mounts_directory") or startup.MOUNTS, _IN_THE_POD)
     if not google_flags.ALIASES.values() & scanned.values.keys() and "--config" not in scanned.values and document_in_pod.exists():
         scanned.values["--config"] = str(document_in_pod)
     try:
@@ -171,30 +170,12 @@ def _call(address: str, scanned: flags.Scanned) -> Call:
     return Call(peer, title, seconds, "--json" in values)
 
 
-_COMMANDS = {"import": _import, "check": _check, "echo": _echo}
-
-
-def _allow_open_files() -> None:
-    """As many as we may have: an association takes two, and beyond the limit new connections would wait without a word.
-
-    systemd and shells leave the soft limit at 1024 for programs that use select(); we use none.
-    """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+_COMMANDS = {"import": _import, "check": _check, "echo": _echo, "export": export}
 
 
 async def _serve(plan: _Plan, log: logs.EventLog) -> int:
     gc.freeze()  # what the imports made stays for good: the collector need not look at it again
     return await Node(plan.config, plan.surroundings, log).run()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequence[str]) -> _Plan:
@@ -206,7 +187,7 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
     style = values.get("--log_format", "json")
     if style not in ("json", "text"):
         errors.append(ConfigError("--log_format", f"'{style[:20]}' is not known; write json or text"))
-    text = _read(values["--config"], errors) if "--config" in values else None
+    text = startup.read_document(values["--config"], errors) if "--config" in values else None
     file_given = "--config" in values or any(error.path == "--config" for error in errors)
     aliases = {path: flag for path, flag in google_flags.aliases(values).items() if not file_given or path in overrides}
     if not file_given and "spec.peers" not in overrides and environment.aets:
@@ -222,7 +203,7 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         raise ConfigErrors(errors)
     config = replaced(config, namespace=config.namespace or environment.pod_namespace)
     surroundings = Surroundings(
-        mounts=Path(values.get("--mounts_directory") or MOUNTS),
+        mounts=Path(values.get("--mounts_directory") or startup.MOUNTS),
         http_host=values.get("--http_host", ""),
         http_port=http_port or 0,
         port_flag="--dimse_port" if "spec.port" in overrides or not file_given else "spec.port",
@@ -232,22 +213,3 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         pod_name=environment.pod_name,
     )
     return _Plan(config, surroundings, "json" if style == "json" else "text")
-
-
-def _read(name: str, errors: list[ConfigError]) -> str | None:
-    try:
-        with Path(name).open("rb") as file:
-            content = file.read(_MAXIMUM_DOCUMENT + 1)
-        if len(content) > _MAXIMUM_DOCUMENT:
-            raise ValueError("larger than 1 MiB")
-        return content.decode("utf-8")
-    except (OSError, ValueError) as error:
-        why = (
-            (error.strerror or "no access")
-            if isinstance(error, OSError)
-            else "not UTF-8 text"
-            if isinstance(error, UnicodeDecodeError)
-            else str(error)
-        )
-        errors.append(ConfigError("--config", f"cannot read '{name}' ({why}); name a readable DicomAdapter document"))
-        return None

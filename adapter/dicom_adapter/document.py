@@ -34,17 +34,18 @@ def load(
         google_hosts: domains that Google tokens may be sent to.
     """
     problems = Problems(aliases)
-    root = _document(text, problems)
+    root = document(text, problems)
     metadata = root.mapping("metadata") if root.path == "" and root.has("metadata") else None
     spec = root if root.path == "spec" else (root.mapping("spec") or Reader({}, "spec", problems))
-    spec = _overridden(spec, overrides, problems)
+    spec = overridden(spec, overrides, problems)
     config = _spec(spec, problems, tuple(google_hosts), metadata)
     if problems.errors:
         raise ConfigErrors(problems.errors)
     return config
 
 
-def _document(text: str | None, problems: Problems) -> Reader:
+def document(text: str | None, problems: Problems, kind: str = KIND, needs: str = "aeTitle and dicomStore") -> Reader:
+    """The root of a document of this kind, or its bare spec as `spec`; `needs` is what a spec has at least. Raises ConfigErrors."""
     if text is None:
         return Reader({}, "spec", problems)
     try:
@@ -52,18 +53,18 @@ def _document(text: str | None, problems: Problems) -> Reader:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}, column {mark.column + 1}: {getattr(error, 'problem', '')})" if mark else ""
-        raise ConfigErrors([ConfigError("--config", f"the file is not valid YAML{where}; write a DicomAdapter document")]) from error
+        raise ConfigErrors([ConfigError("--config", f"the file is not valid YAML{where}; write a {kind} document")]) from error
     if not isinstance(value, Mapping):
-        raise ConfigErrors([ConfigError("--config", "the file holds no mapping; write a DicomAdapter document or its spec")])
+        raise ConfigErrors([ConfigError("--config", f"the file holds no mapping; write a {kind} document or its spec")])
     if not {"apiVersion", "kind", "metadata", "spec"} & set(value):
         return Reader(value, "spec", problems)
     root = Reader(value, "", problems)
-    for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", kind)):
         if root.text(key, required=f"write {key}: {wanted}") not in (wanted, ""):
             root.problem(key, f"'{root.text(key)}' is not for this adapter; write {wanted}")
     root.close(("apiVersion", "kind", "metadata", "spec", "status"))
     if not root.has("spec"):
-        root.problem("spec", "is missing; write aeTitle and dicomStore below it")
+        root.problem("spec", f"is missing; write {needs} below it")
     return root
 
 
@@ -82,7 +83,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _overridden(spec: Reader, overrides: Mapping[str, Any], problems: Problems) -> Reader:
+def overridden(spec: Reader, overrides: Mapping[str, Any], problems: Problems) -> Reader:
+    """A spec in which flags have set fields, by dotted paths."""
     values: dict[Any, Any] = dict(spec.raw())
     for path, value in overrides.items():
         *parents, last = path.removeprefix("spec.").split(".")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_adapter import messages
-from dicom_adapter.config import Config, CredentialKind
+from dicom_adapter.config import Config, CredentialKind, Credentials
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
 
 SPOOL_DIRECTORY = "/var/spool/dicom-adapter"  # the volume of the pod; --spool_directory names another
@@ -49,8 +49,12 @@ class Environment:
                 file.write(b"\0")
         except OSError as error:
             raise CannotRun(messages.cannot_write_temporary(self.temporary_directory, error.strerror or "no access")) from error
+        self.check_key_file(config.credentials)
+
+    def check_key_file(self, credentials: Credentials) -> None:
+        """Raises CannotRun when GOOGLE_APPLICATION_CREDENTIALS is needed and cannot be read."""
         path = self.google_application_credentials
-        if path and config.credentials.kind is CredentialKind.GOOGLE_DEFAULT:
+        if path and credentials.kind is CredentialKind.GOOGLE_DEFAULT:
             try:
                 Path(path).read_bytes()
             except OSError as error:

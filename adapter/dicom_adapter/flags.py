@@ -61,9 +61,9 @@ class Scanned:
     help: bool = False
 
 
-def scan(arguments: Sequence[str], command: str = "import") -> Scanned:
+def scan(arguments: Sequence[str], command: str = "import", known_flags: Sequence[Flag] = ()) -> Scanned:
     """Reads `--flag=value`, `--flag value` and bare switches. `check` takes every flag of import: a Deployment's serve as they are."""
-    known = {flag.name: flag for flag in _OF_COMMAND[command]}
+    known = {flag.name: flag for flag in known_flags or _OF_COMMAND[command]}
     found = Scanned()
     rest = list(arguments)
     while rest:
@@ -99,8 +99,8 @@ def _unknown(name: str, known: dict[str, Flag], command: str) -> ConfigError:
 
 def usage() -> str:
     """The help of `dicom-adapter import`."""
-    own = "\n".join(_line(flag) for flag in OWN_FLAGS)
-    google = "\n".join(_line(flag) for flag in FLAGS[len(OWN_FLAGS) :])
+    own = "\n".join(line(flag) for flag in OWN_FLAGS)
+    google = "\n".join(line(flag) for flag in FLAGS[len(OWN_FLAGS) :])
     return f"""\
 usage: dicom-adapter import [--config FILE] [FLAG...]
 
@@ -125,7 +125,7 @@ Exit status: 0 after a drain (SIGTERM), 1 when it cannot run here, 2 when a flag
 
 def check_usage() -> str:
     """The help of `dicom-adapter check`."""
-    lines = "\n".join(_line(flag) for flag in (*OWN_FLAGS[:2], *CHECK_FLAGS, *FLAGS[len(OWN_FLAGS) :]))
+    lines = "\n".join(line(flag) for flag in (*OWN_FLAGS[:2], *CHECK_FLAGS, *FLAGS[len(OWN_FLAGS) :]))
     return f"""\
 usage: dicom-adapter check [--config FILE] [FLAG...]
 
@@ -145,7 +145,7 @@ Exit status: 0 when images can be stored, 1 when there is an obstacle, 2 when a 
 
 def echo_usage() -> str:
     """The help of `dicom-adapter echo`."""
-    lines = "\n".join(_line(flag) for flag in ECHO_FLAGS)
+    lines = "\n".join(line(flag) for flag in ECHO_FLAGS)
     return f"""\
 usage: dicom-adapter echo AE@HOST:PORT [FLAG...]
 
@@ -160,7 +160,8 @@ Exit status: 0 when it answers, 1 when it does not, 2 when the command line is w
 """
 
 
-def _line(flag: Flag) -> str:
+def line(flag: Flag) -> str:
+    """A flag in a help text."""
     left = f"  {flag.name}" if flag.switch else f"  {flag.name}={flag.value}"
     text = textwrap.wrap(flag.help, 100)
     return f"{left:<30} " + ("\n" + " " * 31).join(text)

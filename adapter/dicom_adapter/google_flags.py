@@ -29,13 +29,14 @@ _port = _number("a port", 1, 65535)
 _retries = _number("a number of retries", 0, 19)
 
 
-def _list(value: str) -> list[str]:
+def comma_separated(value: str) -> list[str]:
+    """`a,b`."""
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
 def _codes(value: str) -> list[int]:
     """Google's adapter always retries 5xx; these come on top."""
-    return sorted({*Retry().status_codes, *(_number("an HTTP status", 400, 599)(item) for item in _list(value.strip("[]")))})
+    return sorted({*Retry().status_codes, *(_number("an HTTP status", 400, 599)(item) for item in comma_separated(value.strip("[]")))})
 
 
 _MAXIMUM_DICTIONARY = 1 << 20
@@ -99,7 +100,11 @@ GOOGLE_FLAGS = (
         lambda value: value.strip("/"),
     ),
     GoogleFlag(
-        "--oauth_scopes", "A,B", "spec.credentials.scopes", "scopes of Google tokens, separated by commas (credentials.scopes)", _list
+        "--oauth_scopes",
+        "A,B",
+        "spec.credentials.scopes",
+        "scopes of Google tokens, separated by commas (credentials.scopes)",
+        comma_separated,
     ),
     GoogleFlag(
         "--stow_overwrite",

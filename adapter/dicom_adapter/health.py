@@ -6,16 +6,34 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from dicom_adapter.state import NodeState
-
 STALLED_SECONDS = 10.0
 _BEAT_SECONDS = 1.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Status(Protocol):
+    """What the pages tell: of a node, or of an exporter."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether /readyz says so."""
+
+    @property
+    def reason(self) -> str:
+        """Why, or why not, in one word."""
+
+    @property
+    def message(self) -> str:
+        """And in a sentence."""
+
+    def document(self) -> dict[str, Any]:
+        """/status."""
 
 
 class Heartbeat:
@@ -46,7 +64,7 @@ async def _read_only(request: web.Request, handler: Handler) -> web.StreamRespon
     return response
 
 
-def application(state: NodeState, heartbeat: Heartbeat, registry: CollectorRegistry) -> web.Application:
+def application(state: Status, heartbeat: Heartbeat, registry: CollectorRegistry) -> web.Application:
     """The four pages."""
 
     async def healthz(_: web.Request) -> web.Response:

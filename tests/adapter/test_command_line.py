@@ -82,7 +82,7 @@ async def test_every_wrong_flag_and_field_is_told_at_once_and_nothing_listens(tm
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["exprot"], ["exprot: is not a command; write import, or see --help"]),
+        (["exprot"], ["exprot: is not a command; did you mean 'export'?"]),
         (["imprt"], ["imprt: is not a command; did you mean 'import'?"]),
         (["chek"], ["chek: is not a command; did you mean 'check'?"]),
         (["ehco"], ["ehco: is not a command; did you mean 'echo'?"]),

@@ -48,15 +48,7 @@ class Adapter:
         self.process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        document = {
-            "apiVersion": "dicomadapter.io/v1alpha1",
-            "kind": "DicomAdapter",
-            "metadata": {"name": "ct-east", "namespace": "rad"},
-            "spec": self._spec,
-        }
-        file = Path(self._directory.name, "dicomadapter.yaml")
-        file.write_text(json.dumps(document))  # noqa: ASYNC240 -- a small local file
-        arguments = ["import", f"--config={file}", f"--mounts_directory={self.mounts}", f"--http_port={self.http_port}"]
+        arguments = self._command_line(Path(self._directory.name))
         self.process = await asyncio.create_subprocess_exec(
             *self._command,
             *arguments,
@@ -74,6 +66,18 @@ class Adapter:
                 await self.__aexit__(type(error))
                 raise
         return self
+
+    def _command_line(self, directory: Path) -> list[str]:
+        """The command's, and the document that it reads."""
+        document = {
+            "apiVersion": "dicomadapter.io/v1alpha1",
+            "kind": "DicomAdapter",
+            "metadata": {"name": "ct-east", "namespace": "rad"},
+            "spec": self._spec,
+        }
+        file = directory / "dicomadapter.yaml"
+        file.write_text(json.dumps(document))
+        return ["import", f"--config={file}", f"--mounts_directory={self.mounts}", f"--http_port={self.http_port}"]
 
     async def __aexit__(self, kind: object, *_: object) -> None:
         process = self.process

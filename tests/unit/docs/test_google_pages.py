@@ -31,7 +31,8 @@ IMPORT_FLAGS = (
 
 def rows() -> dict[str, str]:
     """The table of flags: `same`, `changed`, `no effect` or `not yet` by flag."""
-    table = re.findall(r"^\| (`--.+?) \| (same|changed|no effect|not yet) \| .+ \|$", MIGRATING, re.MULTILINE)
+    section = MIGRATING.partition("\n## Every flag\n")[2].partition("\n## ")[0]
+    table = re.findall(r"^\| (`--.+?) \| (same|changed|no effect|not yet) \| .+ \|$", section, re.MULTILINE)
     return {flag: state for cell, state in table for flag in re.findall(r"`--(\w+)`", cell)}
 
 

@@ -1,0 +1,295 @@
+"""The running exporter: its parts put together, and its life from start to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from dicom_adapter import __version__, credentials, dimse
+from dicom_adapter import messages as node_messages
+from dicom_adapter.auth.mounted import Missing, Unusable
+from dicom_adapter.auth.tokens import CredentialsUnavailable
+from dicom_adapter.config import Credentials, DicomStore
+from dicom_adapter.dicomweb.client import DicomwebClient
+from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
+from dicom_adapter.dicomweb.transport import Transport
+from dicom_adapter.environment import CannotRun
+from dicom_adapter.export import messages, notification
+from dicom_adapter.export.circuit import Circuit
+from dicom_adapter.export.config import ExportConfig, Grouping, Peer, PubSub, Transcode
+from dicom_adapter.export.destination import Destination
+from dicom_adapter.export.events import Side
+from dicom_adapter.export.exporter import Exporter
+from dicom_adapter.export.fetch import Budget, Fetcher
+from dicom_adapter.export.metrics import ExportMetrics
+from dicom_adapter.export.native import Native
+from dicom_adapter.export.observer import ExportObserver
+from dicom_adapter.export.peer import PeerDestination
+from dicom_adapter.export.pubsub import PubSubClient, Received
+from dicom_adapter.export.sources import PubSubSource, Source
+from dicom_adapter.export.state import ExportState
+from dicom_adapter.export.studies import Studies
+from dicom_adapter.export.web import WebDestination
+from dicom_adapter.health import Heartbeat, application, serve
+from dicom_adapter.logs import EventLog, Severity
+from dicom_adapter.state import Reason
+from dicom_adapter.transform.worker import Transcoder
+
+FLIGHT_BYTES = 256 << 20
+_EXIT_MARGIN = 5.0  # seconds of the grace period that are left for the end of the process
+_CREDENTIALS_SECONDS = 2.0
+_FLUSH_SECONDS = 5.0
+_OTHER_CONNECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where an exporter runs: what is not in its configuration."""
+
+    mounts: Path
+    http_host: str
+    http_port: int
+    proxies: Proxies = NO_PROXIES
+
+
+async def _no_headers() -> Mapping[str, str]:
+    return {}
+
+
+class ExportNode:
+    """One exporter. `run` returns the exit status: 0 after a drain, 1 when a second signal cut it off."""
+
+    def __init__(self, config: ExportConfig, surroundings: Surroundings, log: EventLog) -> None:
+        self._config = config
+        self._where = surroundings
+        self._log = log
+        self._registry = CollectorRegistry()
+        self._exporter: Exporter | None = None
+        target = config.destination
+        self._target = f"{target.ae_title}@{target.host}:{target.port}" if isinstance(target, Peer) else target.store.url
+        self._state = ExportState(
+            source=config.source.store.healthcare_path or config.source.store.url,
+            destination=self._target,
+            waiting=lambda: self._exporter.outstanding if self._exporter else 0,
+            oldest=self._oldest,
+            clock=time.time,
+        )
+        self._metrics = ExportMetrics(
+            self._registry,
+            outstanding=lambda: self._exporter.outstanding if self._exporter else 0,
+            oldest_age=lambda: max(0.0, time.time() - oldest) if (oldest := self._oldest()) else 0.0,
+        )
+        self._observer = ExportObserver(self._metrics, self._state, log, peer=self._target)
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
+
+    def _oldest(self) -> float | None:
+        return self._exporter.oldest if self._exporter else None
+
+    async def run(self) -> int:
+        """Works until a signal. Raises CannotRun when the HTTP port is taken."""
+        heartbeat = Heartbeat(time.monotonic)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._signal_handlers())
+            stack.callback(lambda: self._log.flush(everything=True))
+            await stack.enter_async_context(self._http(application(self._state, heartbeat, self._registry)))
+            background = await stack.enter_async_context(_Background())
+            background.start(heartbeat.run())
+            background.start(self._flush())
+            accesses = self._accesses()
+            for access in accesses:
+                if not await self._wait_for_credentials(access):
+                    return 0
+            source, destination = await self._ends(stack, accesses)
+            exporter = self._exporter = self._assemble(source, destination, stack)
+            work = [background.start(source.run()), background.start(exporter.run())]
+            for circuit in self._circuits.values():
+                background.start(circuit.check())
+            self._log.write(Severity.INFO, "Ready", messages.exporting(self._state.name(Side.SOURCE), self._target))
+            self._state.become(Reason.READY, messages.exporting(self._state.name(Side.SOURCE), self._target))
+            stopped = background.start(self._stopped())
+            await asyncio.wait((stopped, *work), return_when=asyncio.FIRST_COMPLETED)
+            status = await self._drain(exporter, source, work[1])
+            if not stopped.done():  # a mistake of ours: said with its stack, and a new process begins anew
+                await asyncio.gather(*work)
+            return status
+
+    # -- the parts ---------------------------------------------------------------------------------
+
+    def _accesses(self) -> list[credentials.Access]:
+        """Of the source, and of a DICOMweb destination: its own."""
+        found = [credentials.access(self._config.source.credentials, self._where.mounts)]
+        if not isinstance(self._config.destination, Peer):
+            found.append(credentials.access(self._config.destination.credentials, self._where.mounts))
+        return found
+
+    def _client(self, store: DicomStore, access: credentials.Access, spec: Credentials, connections: int) -> DicomwebClient:
+        return DicomwebClient(
+            store.url,
+            headers=access.credentials.headers,
+            tls=access.tls.context,
+            observer=self._metrics,
+            connections=connections,
+            user_agent=f"dicom-adapter/{__version__}",
+            refused=access.credentials.refused,
+            proxies=credentials.proxies(spec, self._where.proxies),
+        )
+
+    async def _ends(self, stack: contextlib.AsyncExitStack, accesses: list[credentials.Access]) -> tuple[Source, Destination]:
+        config = self._config
+        connections = config.delivery.max_concurrent_fetches + _OTHER_CONNECTIONS
+        client = self._client(config.source.store, accesses[0], config.source.credentials, connections)
+        self._fetcher = Fetcher(await stack.enter_async_context(client), Budget(FLIGHT_BYTES))
+        destination: Destination
+        if isinstance(config.destination, Peer):
+            convert = Native(await stack.enter_async_context(Transcoder())) if config.transcode is Transcode.WHEN_REFUSED else None
+            destination = PeerDestination(
+                dimse.PeerAddress(config.destination.ae_title, config.destination.host, config.destination.port),
+                calling_ae_title=config.calling_ae_title,
+                associations=config.delivery.max_associations,
+                transcode=convert,
+                opened=self._observer.opened,
+            )
+        else:
+            there = self._client(config.destination.store, accesses[1], config.destination.credentials, connections)
+            destination = WebDestination(await stack.enter_async_context(there))
+        stack.push_async_callback(destination.close)
+        assert config.source.pubsub  # noqa: S101 -- the document has one of the two
+        pubsub = self._pubsub(config.source.pubsub, accesses[0])
+        stack.push_async_callback(pubsub.close)
+        source = PubSubSource(pubsub, told=self._observer.subscription, described=self._observer.described, expired=self._observer.expired)
+        return source, destination
+
+    def _pubsub(self, spec: PubSub, access: credentials.Access) -> PubSubClient:
+        transport = Transport(
+            spec.url,
+            headers=access.credentials.headers if spec.ours else _no_headers,
+            refused=access.credentials.refused if spec.ours else None,
+            tls=access.tls.context,
+            observer=self._metrics,
+            connections=8,
+            user_agent=f"dicom-adapter/{__version__}",
+            proxies=credentials.proxies(self._config.source.credentials, self._where.proxies),
+        )
+        return PubSubClient(transport, spec.subscription)
+
+    def _assemble(self, source: Source, destination: Destination, stack: contextlib.AsyncExitStack) -> Exporter:
+        config, observer = self._config, self._observer
+        self._circuits = circuits = {
+            Side.SOURCE: Circuit(self._fetcher.probe, lambda trouble: observer.circuit(Side.SOURCE, trouble)),
+            Side.DESTINATION: Circuit(destination.probe, lambda trouble: observer.circuit(Side.DESTINATION, trouble)),
+        }
+        for circuit in circuits.values():
+            stack.push_async_callback(circuit.end)
+
+        def read(received: Received) -> notification.Notification:
+            return notification.read(received.data, received.attributes, config.source.store)
+
+        def studies(parked: Callable[[int], None]) -> Studies:
+            return Studies(destination, settle=float(config.settle_seconds), lanes=config.delivery.max_associations, parked=parked)
+
+        return Exporter(
+            source,
+            self._fetcher,
+            destination,
+            read=read,
+            spec=config.delivery,
+            studies=studies if config.grouping is Grouping.STUDY else None,
+            matches=None,
+            circuits=circuits,
+            observer=observer,
+        )
+
+    # -- start and end -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signal_handlers(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        wanted = (signal.SIGTERM, signal.SIGINT)
+        for number in wanted:
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+        try:
+            yield
+        finally:
+            for number in wanted:
+                loop.remove_signal_handler(number)
+
+    @contextlib.asynccontextmanager
+    async def _http(self, app: object) -> AsyncIterator[int]:
+        try:
+            async with serve(app, self._where.http_host, self._where.http_port) as port:  # type: ignore[arg-type]
+                yield port
+        except OSError as error:
+            why = (error.strerror or str(error)).rpartition(": ")[2].lower()
+            if isinstance(error, socket.gaierror):
+                raise CannotRun(node_messages.no_address("--http_host", self._where.http_host, why)) from error
+            raise CannotRun(node_messages.cannot_listen("--http_port", self._where.http_port, why)) from error
+
+    async def _wait_for_credentials(self, access: credentials.Access) -> bool:
+        """Until what the configuration names is mounted and usable; False when a signal came first."""
+        while True:
+            try:
+                await access.prepare()
+            except (Missing, Unusable, CredentialsUnavailable) as error:
+                reason, text = credentials.explain(error, self._config.namespace)
+                if self._state.become(reason, text):
+                    self._log.write(Severity.ERROR, str(reason), text)
+            else:
+                return True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
+                return False
+
+    async def _stopped(self) -> None:
+        await self._signals.get()
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_SECONDS)
+            self._log.flush()
+
+    async def _drain(self, exporter: Exporter, source: Source, pulling: asyncio.Task[None]) -> int:
+        self._state.become(Reason.DRAINING, "the adapter is shutting down: it finishes the images that are on their way")
+        self._log.write(Severity.INFO, "Draining", self._state.message)
+        pulling.cancel()
+        await asyncio.gather(pulling, return_exceptions=True)
+        deadline = asyncio.get_running_loop().time() + self._config.termination_grace_period_seconds - 2 * _EXIT_MARGIN
+        drained = asyncio.create_task(exporter.drain(deadline))
+        second = asyncio.create_task(self._signals.get())
+        await asyncio.wait((drained, second), return_when=asyncio.FIRST_COMPLETED)
+        cut_off = not drained.done()
+        if cut_off:
+            drained.cancel()
+            await asyncio.gather(drained, return_exceptions=True)
+            await exporter.drain(0.0)
+        second.cancel()
+        rest = await source.give_back()
+        self._log.write(Severity.WARNING if cut_off else Severity.INFO, "Drained", messages.drained(rest))
+        return int(cut_off)
+
+
+class _Background:
+    """Tasks that run until the end of the block."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self._tasks.append(task)
+        return task
+
+    async def __aenter__(self) -> _Background:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,109 @@
+"""The exporter's beginning and end, leases, memory: nothing lost, few duplicates, whatever happens to the process."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import signal
+
+from tests.adapter.test_export import becomes, counted
+from tests.support.dicom import generated
+from tests.support.exporting import Exporter, StoreNode, WadoStore, scene, spec
+from tests.support.pubsub import PubSub
+
+KILLS, IMAGES = 2, 300
+LONG_KILLS, LONG_IMAGES = 20, 5000
+
+
+async def test_a_drain_finishes_what_is_on_its_way_gives_the_rest_back_and_the_next_one_goes_on() -> None:
+    async with scene() as (store, pubsub, node):
+        node.delay = 0.05
+        texts = [store.add(generated(1000)) for _ in range(60)]
+        ids = await pubsub.publish(*texts)
+        async with Exporter(spec(store, pubsub, node.port)) as exporter:
+            await exporter.poll(lambda: _received(node, 10))
+            exporter.signal(signal.SIGTERM)
+            assert exporter.process
+            assert await asyncio.wait_for(exporter.process.wait(), 15) == 0
+            messages = await pubsub.messages()
+            stored = {one.data.rpartition("/")[2] for one in messages.values() if one.acks}
+            assert stored == set(node.log.received)  # nothing was sent and not acknowledged
+            back = [one for one in messages.values() if not one.acks and one.deliveries]
+            assert back
+            assert all(one.deadlines[-1] == 0 for one in back)
+        async with Exporter(spec(store, pubsub, node.port)):
+            await pubsub.acknowledged(ids)
+        assert set(node.log.counts.values()) == {1}
+        assert max(one.deliveries for one in (await pubsub.messages()).values()) <= 2
+
+
+async def _received(node: StoreNode, count: int) -> bool:
+    return len(node.log.received) >= count
+
+
+async def test_killed_at_random_it_loses_nothing_and_sends_little_twice(long: bool) -> None:
+    kills, count = (LONG_KILLS, LONG_IMAGES) if long else (KILLS, IMAGES)
+    rng = random.Random(9)
+    async with WadoStore() as store, PubSub(deadline=2, shortest=1) as pubsub, StoreNode() as node:
+        instances = [generated(2000) for _ in range(count)]
+        ids = await pubsub.publish(*(store.add(one) for one in instances))
+        for _ in range(kills):
+            before = len(node.log.received)
+            async with Exporter(spec(store, pubsub, node.port)) as exporter:
+                await exporter.poll(lambda before=before: _received(node, min(before + rng.randrange(1, 100), count)))  # type: ignore[misc]
+                exporter.signal(signal.SIGKILL)
+                assert exporter.process
+                await exporter.process.wait()
+        async with Exporter(spec(store, pubsub, node.port)):
+            await pubsub.acknowledged(ids, 120)
+        twice = sum(node.log.counts.values()) - count
+        print(f"{kills} kills: {len(node.log.received)} of {count} images stored, {twice} of them sent again")
+        assert {one.sop_instance_uid: hashlib.sha256(one.data_set).digest() for one in instances} == node.log.received
+        assert twice <= kills * 256
+
+
+async def test_what_takes_longer_than_its_deadline_stays_ours() -> None:
+    async with WadoStore() as store, PubSub(deadline=2, shortest=1) as pubsub, StoreNode() as node:
+        node.delay = 2.5
+        async with Exporter(spec(store, pubsub, node.port)) as exporter:
+            await exporter.poll(lambda: _described(pubsub))  # the service has 10 s at least, which are assumed before
+            ids = await pubsub.publish(*(store.add(generated(1000)) for _ in range(4)))
+            messages = await pubsub.acknowledged(ids)
+            assert {messages[one].deliveries for one in ids} == {1}
+            assert any(len(messages[one].deadlines) > 2 for one in ids)
+            assert "dicom_export_lease_expired_total 0.0" in (await exporter.get("/metrics"))[1]
+
+
+async def _described(pubsub: PubSub) -> bool:
+    return bool((await pubsub.state())["requests"].get("get"))
+
+
+async def test_a_large_image_is_streamed() -> None:
+    size = 96 << 20
+    async with scene() as (store, pubsub, node):
+        small, large = generated(1000), generated(size)
+        async with Exporter(spec(store, pubsub, node.port)) as exporter:
+            await pubsub.acknowledged(await pubsub.publish(store.add(small)))
+            before = exporter.resident_bytes("VmHWM")
+            await pubsub.acknowledged(await pubsub.publish(store.add(large)))
+            assert exporter.resident_bytes("VmHWM") - before < 48 << 20
+        assert node.log.received[large.sop_instance_uid] == hashlib.sha256(large.data_set).digest()
+
+
+async def test_a_secret_that_is_missing_is_waited_for() -> None:
+    async with scene() as (store, pubsub, node):
+        document = spec(store, pubsub, node.port)
+        document["source"]["credentials"] = {"basicAuthSecret": {"name": "orthanc"}, "allowInsecure": True}
+        async with Exporter(document, wait=False) as exporter:
+            await exporter.line("Secret 'orthanc' does not exist in namespace 'rad'; create it, no restart is needed")
+            directory = exporter.mounts / "secrets" / "orthanc"
+            directory.mkdir(parents=True)
+            (directory / "username").write_text("u")
+            (directory / "password").write_text("p")
+            await exporter.ready()
+            await pubsub.acknowledged(await pubsub.publish(store.add(generated(100))))
+            await becomes(exporter, "source", "Reachable")
+            assert (await counted(exporter))["exported"] == 1
+        assert store.authorizations == {"Basic dTpw"}
+        assert (await pubsub.state())["authorization"] == ""
