@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n 2  # most tests wait for another process
 NAME ?= demo
 MINUTES ?= 2
 
-.PHONY: help setup demo demo-down test test-unit test-adapter test-api test-pods soak fuzz faults check image cluster cluster-down bench lock coverage
+.PHONY: help setup demo demo-down test test-unit test-adapter test-api test-pods soak fuzz crash faults check image cluster cluster-down bench lock coverage
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ test: setup  ## every test, with coverage
 	cd cluster/go/kube
 	CGO_ENABLED=0 GOFLAGS= go test -trimpath -vet=off ./loadbalancer  # flags as in the build: others compile all of Kubernetes anew
 	cd $(CURDIR)
-	$(PYTEST) $(SIDE_BY_SIDE) tests/api tests/adapter tests/soak tests/fuzz tests/unit
+	$(PYTEST) $(SIDE_BY_SIDE) tests/api tests/adapter tests/soak tests/crash tests/fuzz tests/unit
 	if [ "$$(id -u)" = 0 ] || [ -n "$${CI:-}" ]; then
 	  $(MAKE) --no-print-directory test-pods
 	else
@@ -77,6 +77,9 @@ test-pods: setup  ## chart, images and pods on a real Kubernetes; needs root
 
 soak: setup  ## tests/soak in their long forms, with the figures: held peers, memory, ten hours' work in minutes (about 15 minutes)
 	@$(BIN)/pytest tests/soak --long --timeout=3600 -rP
+
+crash: setup  ## the adapter killed, its disk broken and its power cut, again and again, and what it had acknowledged looked for (about 15 minutes)
+	@$(BIN)/pytest tests/crash --long --timeout=3600 -rP
 
 fuzz: $(VENV)/ready  ## every decoder under a coverage-guided fuzzer, MINUTES for each of them (default 2)
 	@$(BIN)/pytest tests/fuzz --long --fuzz-minutes=$(MINUTES) --timeout=0 -rP

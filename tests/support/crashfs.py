@@ -110,6 +110,8 @@ class MemoryStorage:
                 rest.append(change)
         self.pending = rest
 
+    def release(self) -> None: ...
+
     def make_directory(self, path: str) -> None:
         while path:
             self.directories.add(path)

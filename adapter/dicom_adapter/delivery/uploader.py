@@ -143,6 +143,7 @@ class Uploader:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for pool in (self._writers, self._readers):
             await asyncio.to_thread(pool.shutdown)
+        self.spool.storage.release()
         self._lock.release()
         return sum(counts.ready.instances for counts in self.spool.counts.values())
 

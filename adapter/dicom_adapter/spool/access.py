@@ -101,6 +101,7 @@ class SpoolAccess:
             spool.open()
             return sum(len(perform(spool, request)) for request in self._requests(action, chosen))
         finally:
+            self._disk.release()
             lock.release()
 
     def _requests(self, action: Action, chosen: Iterable[Listed] | None) -> Iterator[Request]:

@@ -111,6 +111,7 @@ class Spool:
         for name in self.destinations:
             for state in (READY, FAILED):
                 storage.make_directory(directory(name, state))
+                storage.sync_directory(directory(name, state))
         for name in storage.scan(INCOMING):
             storage.unlink(f"{INCOMING}/{name}")
         for name in storage.scan(""):  # also those that the configuration does not name any more

@@ -7,6 +7,7 @@ What is promised of a file system: data are safe after `sync_file`, a name after
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -38,6 +39,9 @@ class Storage(Protocol):
     def sync_directory(self, path: str) -> None:
         """Returns when its names will outlast a power cut."""
 
+    def release(self) -> None:
+        """Nobody works with it any more."""
+
     def make_directory(self, path: str) -> None:
         """Makes it unless it is there, with its parents; returns when it will outlast a power cut."""
 
@@ -59,6 +63,8 @@ class Disk:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._directories: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -98,12 +104,18 @@ class Disk:
         os.unlink(self._path(path))
 
     def sync_directory(self, path: str) -> None:
-        """With fsync of the directory."""
-        directory = os.open(self._path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        """With fsync of the directory, which is open from its first sync on: none fails later because there are too many open files."""
+        with self._lock:
+            directory = self._directories.get(path, -1)
+            if directory < 0:
+                directory = self._directories[path] = os.open(self._path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fsync(directory)
+
+    def release(self) -> None:
+        """Closes them."""
+        with self._lock:
+            while self._directories:
+                os.close(self._directories.popitem()[1])
 
     def make_directory(self, path: str) -> None:
         """And syncs each of its parents."""

@@ -148,21 +148,21 @@ def test_two_destinations_one_of_them_dead_for_an_hour() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         alive, dead = FakeTarget("alive", 0.2, uploads=8), FakeTarget("dead", 0.2, uploads=8)
-        async with Yard(alive, dead, max_bytes=3_000_000) as yard:
+        async with Yard(alive, dead, max_bytes=1_500_000) as yard:
             dead.judge = lambda _: UNAVAILABLE
             dead.retry_after = 90.0
             refused = 0
-            for number in range(3600):
+            for number in range(1800):
                 try:
                     yard.put(uid(number))
                 except SpoolFull:
                     refused += 1
-                await asyncio.sleep(1)
+                await asyncio.sleep(2)
             await yard.until_delivered("alive")
-            taken = 3600 - refused
+            taken = 1800 - refused
             assert len(alive.got) == taken
             assert max(seconds for seconds in yard.observed.seconds) < 0.3, "as if the other were not there"
-            assert yard.spool.used <= 3_000_000
+            assert yard.spool.used <= 1_500_000
             assert yard.spool.counts["dead"].ready.instances == taken
             times = [at for at, _ in dead.asked]
             bursts = [at for before, at in itertools.pairwise(times) if at - before > 1]
