@@ -9,9 +9,14 @@ import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dicom_adapter.attributes import Attribute
+from dicom_adapter.patterns import Pattern
+
 HEALTHCARE_SCOPE = "https://www.googleapis.com/auth/cloud-healthcare"
 API_VERSION = "dicomadapter.io/v1alpha1"
 KIND = "DicomAdapter"
+DICOM_STORE = "dicomStore"
+"""The destination that `spec.dicomStore` is, by the name that routes have for it."""
 
 
 class ConfigError(Exception):
@@ -185,6 +190,52 @@ class Peer:
     addresses: tuple[Network, ...] = ()
 
 
+class Routing(StrEnum):
+    """`spec.routing`: whether the first route that matches decides, or all of them do."""
+
+    FIRST_MATCH = "FirstMatch"
+    ALL_MATCHES = "AllMatches"
+
+
+@dataclass(frozen=True, slots=True)
+class DicomwebDestination:
+    """An item of `spec.destinations` with a `dicomStore`."""
+
+    name: str
+    store: DicomStore
+    credentials: Credentials = Credentials()
+
+
+@dataclass(frozen=True, slots=True)
+class DimseDestination:
+    """An item of `spec.destinations` with an `aeTitle`."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+
+
+Destination = DicomwebDestination | DimseDestination
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeMatch:
+    """An item of `spec.routes[].match.attributes`: one of the patterns has to match one of the attribute's values."""
+
+    attribute: Attribute
+    values: tuple[Pattern, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An item of `spec.routes`; without anything to match it matches everything."""
+
+    destinations: tuple[str, ...]
+    calling_ae_title: Pattern | None = None
+    attributes: tuple[AttributeMatch, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A checked configuration."""
@@ -201,6 +252,9 @@ class Config:
     services: tuple[ServiceName, ...] = ALL_SERVICES
     peers: tuple[Peer, ...] = ()
     unknown_peers: UnknownPeers = UnknownPeers.ACCEPT
+    destinations: tuple[Destination, ...] = ()
+    routes: tuple[Route, ...] = ()
+    routing: Routing = Routing.FIRST_MATCH
     limits: Limits = Limits()
     drain_seconds: int = 10
     termination_grace_period_seconds: int = 120

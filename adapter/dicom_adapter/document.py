@@ -7,14 +7,14 @@ from typing import Any
 
 import yaml
 
-from dicom_adapter.config import API_VERSION, KIND, Config, ConfigError, ConfigErrors, DicomStore, LogLevel, UnknownPeers
+from dicom_adapter.config import API_VERSION, KIND, Config, ConfigError, ConfigErrors, DicomStore, LogLevel, Routing, UnknownPeers
 from dicom_adapter.reader import Problems, Reader
-from dicom_adapter.spec import credentials, delivery, limits, peers, query, store
+from dicom_adapter.spec import credentials, delivery, destinations, limits, peers, query, routes, store
 from dicom_adapter.spec.store import GOOGLE_HOSTS
 
 _READ = (
     "aeTitle", "acceptedAETitles", "callingAETitle", "port", "dicomStore", "credentials", "delivery", "spool", "query", "services", "peers",
-    "unknownPeers", "limits", "drainSeconds", "terminationGracePeriodSeconds", "logLevel",
+    "unknownPeers", "destinations", "routes", "routing", "limits", "drainSeconds", "terminationGracePeriodSeconds", "logLevel",
 )  # fmt: skip
 _FOR_KUBERNETES = (
     "replicas", "suspend", "service", "image", "imagePullSecrets", "resources", "nodeSelector", "tolerations", "affinity",
@@ -107,6 +107,8 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
     spec.check_ae_title("callingAETitle", calling)
     port = spec.integer("port", 11112, 1, 65535)
     dicom_store = store.read(spec, google_hosts)
+    routing = spec.choice("routing", Routing.FIRST_MATCH)
+    others = destinations.read(spec, problems, google_hosts)
     drain = spec.integer("drainSeconds", 10, 0, 600)
     grace = spec.integer("terminationGracePeriodSeconds", 120, 10, 3600)
     if grace < drain + 10:
@@ -124,6 +126,9 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
         services=peers.services(spec),
         peers=peers.read(spec),
         unknown_peers=spec.choice("unknownPeers", UnknownPeers.ACCEPT),
+        destinations=others,
+        routes=routes.read(spec, routing, others),
+        routing=routing,
         limits=limits.read(spec.mapping("limits")),
         drain_seconds=drain,
         termination_grace_period_seconds=grace,

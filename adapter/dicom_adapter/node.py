@@ -8,19 +8,19 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from dicom_adapter import __version__, credentials, dimse, messages, spooler
+from dicom_adapter import __version__, credentials, destinations, dimse, messages, spooler
 from dicom_adapter.auth.mounted import Missing, Unusable
 from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.config import Acknowledge, Config
 from dicom_adapter.delivery import assembly
 from dicom_adapter.delivery.pipeline import Delivered
-from dicom_adapter.delivery.target import DEFAULT_TARGET
+from dicom_adapter.delivery.target import DEFAULT_TARGET, Target
 from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
@@ -44,6 +44,8 @@ _CREDENTIALS_SECONDS = 2.0  # between two looks for a missing Secret
 _FLUSH_SECONDS = 5.0
 _OTHER_CONNECTIONS = 4  # beside the uploads: the probe, what is looked up after a conflict
 _SETTLE_SECONDS = 4.0
+Doubt = Callable[[str, bool], None]
+"""Hears of a destination, by its name, that an attempt came to nothing, and whether it was told that we may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Node:
         self._observer = NodeObserver(metrics=self._metrics, log=log, state=self._state, services=config.services)
         self._delivering: assembly.Delivering | None = None
         self._spooler: spooler.Spooler | None = None
+        self._others: destinations.Destinations | None = None
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,12 +104,18 @@ class Node:
                 way = Way(client, access, self._config)
                 google = self._config.store.healthcare_path is not None
                 probe = Probe(way, asks_for_permission=google, state=self._state, log=self._log)
+                others = await stack.enter_async_context(self._destinations())
                 if not await self._wait_for_credentials(access):
                     return 0
                 delivering = self._deliver(client)
-                await self._start_spool(delivering, probe, stack)
-                await self._listen(delivering, probe, services)
-                self._start(probe.run())
+
+                def doubt(destination: str, refused: bool) -> None:
+                    (probe if destination == DEFAULT_TARGET else others.running[destination].probe).doubt(refused=refused)
+
+                await self._start_spool([delivering.target, *others.targets], doubt, stack)
+                await self._listen(delivering, doubt, services, others)
+                for one in (probe, *others.probes):
+                    self._start(one.run())
                 await self._signals.get()
                 return await self._drain()
 
@@ -146,6 +155,15 @@ class Node:
             proxies=credentials.proxies(self._config.credentials, self._where.proxies),
         )
 
+    @contextlib.asynccontextmanager
+    async def _destinations(self) -> AsyncIterator[destinations.Destinations]:
+        where = self._where
+        surroundings = destinations.Surroundings(where.mounts, where.temporary_directory, where.proxies, self._observer, self._log)
+        async with destinations.running(self._config, surroundings) as found:
+            self._state.destinations = found.states
+            self._others = found
+            yield found
+
     async def _wait_for_credentials(self, access: credentials.Access) -> bool:
         """Until what the configuration names is mounted and usable; False when a signal came first."""
         while True:
@@ -161,22 +179,17 @@ class Node:
                 await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
                 return False
 
-    async def _start_spool(self, delivering: assembly.Delivering, probe: Probe, stack: contextlib.AsyncExitStack) -> None:
+    async def _start_spool(self, targets: Sequence[Target], doubt: Doubt, stack: contextlib.AsyncExitStack) -> None:
         """What is in it is delivered before anything is added, and also when nothing will be. Raises CannotRun."""
         config, where = self._config, self._where
         wanted = config.delivery.acknowledge is Acknowledge.AFTER_SPOOL
         directory = where.spool_directory or (SPOOL_DIRECTORY if wanted else "")
         if not directory:
             return
-
-        def doubt(destination: str, refused: bool) -> None:
-            if destination == DEFAULT_TARGET:
-                probe.doubt(refused=refused)
-
         self._spooler = spooler.build(
             config,
             spooler.Site(directory, where.pod_name, doubt),
-            [delivering.target],
+            targets,
             metrics=self._metrics,
             log=self._log,
             state=self._state,
@@ -185,20 +198,20 @@ class Node:
         await self._spooler.start()
         self._start(self._spooler.watch())
 
-    async def _listen(self, delivering: assembly.Delivering, probe: Probe, services: Reading) -> None:
+    async def _listen(self, delivering: assembly.Delivering, doubt: Doubt, services: Reading, others: destinations.Destinations) -> None:
         config = self._config
         spooling = self._spooler.uploader.spooling if self._spooler and config.delivery.acknowledge is Acknowledge.AFTER_SPOOL else None
 
         def report(request: dimse.StoreRequest, delivered: Delivered) -> None:
             self._observer.report(request, delivered)
-            outcome = delivered.verdict.outcome
-            if spooling is None and outcome not in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
-                probe.doubt(refused=outcome is Outcome.DESTINATION_UNAVAILABLE)
+            for name, outcome in (delivered.outcomes or {DEFAULT_TARGET: delivered.verdict.outcome}).items():
+                if spooling is None and outcome not in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
+                    doubt(name, outcome is Outcome.DESTINATION_UNAVAILABLE)
 
         def failed(found: Trouble) -> None:
-            probe.doubt(refused=found.denied)
+            doubt(DEFAULT_TARGET, found.denied)
 
-        service = StoreService(spooling or delivering.pipeline, report)
+        service = StoreService(others.way(delivering, spooling), report)
         find = finding(config, services.client, failed)
         peers = KnownPeers(config)
         server = dimse.DimseServer(
@@ -256,6 +269,8 @@ class Node:
         await server.wait_closed()
         if self._delivering:  # an overwritten image that has to be put back
             await self._delivering.conflicts.settle(_SETTLE_SECONDS)
+        if self._others:
+            await self._others.settle(_SETTLE_SECONDS)
         if self._spooler:
             await self._spooler.end(deadline)
         self._log.write(Severity.INFO, "Drained", messages.DRAINED)

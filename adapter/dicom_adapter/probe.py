@@ -8,11 +8,11 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from dicom_adapter import messages
 from dicom_adapter.logs import EventLog, Severity
-from dicom_adapter.reach import Way
-from dicom_adapter.state import NodeState, StoreReason, StoreState
+from dicom_adapter.state import StoreReason, StoreState
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,34 @@ class Pace:
     throttled: float = 60.0
 
 
+class Asked(Protocol):
+    """What is probed: a way to a store, or to another node."""
+
+    async def ask(self, *, write: bool) -> StoreState:
+        """How it is; with `write` also whether it would let us write."""
+
+
+class Known(Protocol):
+    """Where what the probe sees is kept."""
+
+    store: StoreState
+
+
 class Probe:
-    """The store as the probe sees it."""
+    """The store as the probe sees it, or one of `spec.destinations`, which has a `name`."""
 
     def __init__(
         self,
-        way: Way,
+        way: Asked,
         *,
         asks_for_permission: bool,
-        state: NodeState,
+        state: Known,
         log: EventLog,
         pace: Pace = Pace(),
         now: Callable[[], float] = time.monotonic,
+        name: str = "",
     ) -> None:
+        self._name = name
         self._way = way
         self._asks_for_permission = asks_for_permission
         self._state = state
@@ -86,12 +101,19 @@ class Probe:
         self._state.store = found
         if found.reason is StoreReason.REACHABLE:
             if self._failing_since is not None:
-                self._log.write(Severity.INFO, "StoreRecovered", messages.answers_again(self._now() - self._failing_since))
+                self._say(Severity.INFO, "Recovered", messages.answers_again(self._now() - self._failing_since))
             self._failing_since = None
             return
         self._failing_since = self._now() if self._failing_since is None else self._failing_since
         if found != before:
-            self._log.write(Severity.ERROR, "StoreUnavailable", found.message, reason=str(found.reason))
+            self._say(Severity.ERROR, "Unavailable", found.message, reason=str(found.reason))
+
+    def _say(self, severity: Severity, event: str, message: str, **fields: str) -> None:
+        if self._name:
+            text = messages.at_destination(self._name, message)
+            self._log.write(severity, f"Destination{event}", text, destination=self._name, **fields)
+        else:
+            self._log.write(severity, f"Store{event}", message, **fields)
 
 
 def _steady(message: str) -> str:

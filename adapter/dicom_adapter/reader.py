@@ -15,11 +15,11 @@ AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # PS3.5 6.2: 
 _E = TypeVar("_E", bound=StrEnum)
 
 
-def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6, quote: str = "'") -> str:
     """`; did you mean 'x'?` for the nearest known word, else nothing."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=likeness)
-    return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
+    return f"; did you mean {quote}{by_lower[near[0]]}{quote}?" if near else ""
 
 
 @dataclass(slots=True)

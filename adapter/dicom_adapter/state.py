@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from dicom_adapter import __version__
+from dicom_adapter import __version__, messages
 from dicom_adapter.logs import timestamp
 
 STATUS_VERSION = 1
@@ -97,6 +97,24 @@ class SpoolState:
         }
 
 
+class DestinationState:
+    """One of `spec.destinations`, as its probe sees it."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self.store = StoreState(StoreReason.NOT_PROBED, "the destination has not been asked yet")
+
+    @property
+    def reachable(self) -> bool | None:
+        """None while nobody knows."""
+        return None if self.store.reason is StoreReason.NOT_PROBED else self.store.reason is StoreReason.REACHABLE
+
+    def document(self) -> dict[str, Any]:
+        """Its part of /status."""
+        return {"name": self.name, "reachable": self.reachable, "reason": str(self.store.reason), "message": self.store.message}
+
+
 @dataclass(frozen=True, slots=True)
 class LastError:
     """The last operation that failed: time.time() and its log line."""
@@ -116,6 +134,7 @@ class NodeState:
         self.reason = Reason.STARTING
         self.message = "the adapter is starting"
         self.store = StoreState(StoreReason.NOT_PROBED, "the store has not been asked yet")
+        self.destinations: tuple[DestinationState, ...] = ()
         self.last_error: LastError | None = None
         self.spool: Callable[[], SpoolState] | None = None
 
@@ -143,6 +162,9 @@ class NodeState:
         spool = self.spool() if self.spool else None
         if spool is not None and spool.reason is not SpoolReason.DELIVERING:
             return ("warn" if spool.reason is SpoolReason.BACKLOGGED else "bad"), spool.message
+        for destination in self.destinations:
+            if destination.reachable is False:
+                return "warn", messages.at_destination(destination.name, destination.store.message)
         if self._active() >= self._maximum:
             return "warn", f"all {self._maximum} associations are open: further ones are refused (spec.limits.maxAssociations)"
         return "ok", f"'{self.ae_title}' receives and stores into {self.store_url}"
@@ -161,6 +183,7 @@ class NodeState:
             "aeTitle": self.ae_title,
             "store": {"url": self.store_url, "reason": str(self.store.reason), "message": self.store.message},
             **({"spool": self.spool().document()} if self.spool else {}),
+            "destinations": [destination.document() for destination in self.destinations],
             "associations": {"active": self._active()},
             "lastError": None if error is None else {"time": timestamp(error.time), "message": error.message},
         }

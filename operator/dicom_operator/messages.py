@@ -51,6 +51,36 @@ def proxy() -> str:
     return "must be the URL of an HTTP proxy, without user, password and path; write for example 'http://proxy.example:3128'"
 
 
+def store_or_node() -> str:
+    """A destination that is neither, or both."""
+    return "must have either `dicomStore` or `aeTitle`, `host` and `port`; keep those of the place that it is"
+
+
+def destination_twice(name: str) -> str:
+    """Two destinations of one name."""
+    return f"'{name}' is there twice; give each destination a name of its own"
+
+
+def unknown_destination(name: str, nearest: str) -> str:
+    """A route to a destination that there is not."""
+    return f"`{name}` is not in `spec.destinations`{nearest or '; add it there, or write dicomStore'}"
+
+
+def unknown_keyword(name: str, nearest: str) -> str:
+    """A route by an attribute that DICOM does not have."""
+    return f"{name[:80]!r} is neither the keyword of an attribute nor its tag as ggggeeee{nearest}"
+
+
+def route_twice(path: str) -> str:
+    """Two routes that match the same."""
+    return f"is that of {path} as well; write the destinations of both into one route"
+
+
+def route_never_reached(path: str) -> str:
+    """A route behind one that matches everything."""
+    return f"is never reached: {path} matches all of it; move it before that one, or remove it"
+
+
 def grace_period(drain: int) -> str:
     """The grace period is shorter than the drain and the end of associations."""
     return f"must be at least `drainSeconds` + 10, that is {drain + 10}; raise it, or lower `drainSeconds`"

@@ -6,6 +6,7 @@ or newer than this operator: what cannot work is refused with a sentence, what i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicom_operator import messages
@@ -13,9 +14,11 @@ from dicom_operator.api import RECONCILE_ANNOTATION, RECONCILE_DISABLED, Json, K
 from dicom_operator.errors import SpecError
 from dicom_operator.spec.credentials import credentials
 from dicom_operator.spec.delivery import delivery
+from dicom_operator.spec.destinations import Destination, destinations, names
 from dicom_operator.spec.limits import limits
 from dicom_operator.spec.peers import called_as, peers, query, services
 from dicom_operator.spec.pod import PodOverrides, pod_overrides
+from dicom_operator.spec.routes import routes, routing
 from dicom_operator.spec.section import Section
 from dicom_operator.spec.service import Service, parse_service
 from dicom_operator.spec.store import Store, parse_store
@@ -39,6 +42,7 @@ class DicomAdapter:
     pod: PodOverrides
     secrets: tuple[str, ...]
     config_maps: tuple[str, ...]
+    destinations: tuple[Destination, ...]
     adapter_spec: Json
     """The part of the spec that the adapter reads, with every default written out."""
 
@@ -65,6 +69,8 @@ def parse(body: Json) -> DicomAdapter:
         raise SpecError("spec.terminationGracePeriodSeconds", messages.grace_period(drain))
     pod = pod_overrides(spec, metadata["name"])
     service = parse_service(spec.section("service"))
+    others = destinations(spec)
+    shown = (found, *(destination.credentials for destination in others))
     return DicomAdapter(
         key=Key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -77,8 +83,9 @@ def parse(body: Json) -> DicomAdapter:
         termination_grace_seconds=grace,
         service=service,
         pod=pod,
-        secrets=tuple(sorted({value["name"] for kind, value in found.items() if kind.endswith("Secret")})),
-        config_maps=(found["caBundle"]["configMap"],) if "caBundle" in found else (),
+        secrets=tuple(sorted({value["name"] for one in shown for kind, value in one.items() if kind.endswith("Secret")})),
+        config_maps=tuple(sorted({one["caBundle"]["configMap"] for one in shown if "caBundle" in one})),
+        destinations=others,
         adapter_spec={
             "aeTitle": spec.text("aeTitle"),
             **called_as(spec),
@@ -90,9 +97,17 @@ def parse(body: Json) -> DicomAdapter:
             "services": services(spec),
             "peers": peers(spec, service),
             "unknownPeers": spec.choice("unknownPeers", "Accept", "Reject"),
+            **_routed(spec, others),
             "limits": limits(spec.section("limits")),
             "drainSeconds": drain,
             "terminationGracePeriodSeconds": grace,
             "logLevel": spec.choice("logLevel", "Info", "Debug", "Warning", "Error"),
         },
     )
+
+
+def _routed(spec: Section, others: Sequence[Destination]) -> Json:
+    """Only where something is routed: what stands in every configuration would roll every pod with an upgrade of the operator."""
+    found, which = routes(spec, names(others)), routing(spec)
+    where: Json = {"destinations": [destination.spec for destination in others]} if others else {}
+    return {**where, "routes": found, "routing": which} if found else where

@@ -17,7 +17,7 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
 def network_policy(adapter: DicomAdapter, config: Config) -> Json:
-    """In: DICOM from the source ranges, HTTP from operator and scrapers. Out: DNS, the store, its proxy, Google's token servers, peers."""
+    """In: DICOM from the source ranges, HTTP from operator and scrapers. Out: DNS, stores, DICOM nodes, proxies, token servers."""
     policy = child(api.NETWORK_POLICY, adapter, adapter.key.name)
     policy["spec"] = {
         "podSelector": {"matchLabels": selector(adapter)},
@@ -47,13 +47,16 @@ def _egress(adapter: DicomAdapter) -> list[Json]:
         {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]},
         *_way_to(adapter.store.host, adapter.store.port, adapter),
     ]
-    credentials = adapter.adapter_spec["credentials"]
-    if proxy := credentials.get("proxy"):
-        parts = urlsplit(proxy)
-        rules += _way_to(str(parts.hostname), parts.port or 80, adapter)
-    if any(kind.startswith("google") for kind in credentials):
+    shown = [adapter.adapter_spec["credentials"], *(destination.credentials for destination in adapter.destinations)]
+    for destination in adapter.destinations:
+        rules += [rule for rule in _way_to(destination.host, destination.port, adapter) if rule not in rules]
+    for credentials in shown:
+        if proxy := credentials.get("proxy"):
+            parts = urlsplit(proxy)
+            rules += [rule for rule in _way_to(str(parts.hostname), parts.port or 80, adapter) if rule not in rules]
+    if any(kind.startswith("google") for credentials in shown for kind in credentials):
         rules.append({"ports": [{"port": 443, "protocol": "TCP"}]})  # oauth2.googleapis.com, sts.googleapis.com
-    if "googleApplicationDefault" in credentials:
+    if any("googleApplicationDefault" in credentials for credentials in shown):
         metadata_ports = [{"port": 80, "protocol": "TCP"}, {"port": 988, "protocol": "TCP"}]
         rules.append({"to": [{"ipBlock": {"cidr": METADATA_SERVER}}], "ports": metadata_ports})
     for peer in adapter.adapter_spec.get("peers", ()):  # C-MOVE destinations

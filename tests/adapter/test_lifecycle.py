@@ -38,6 +38,7 @@ async def test_status_is_the_versioned_document_that_the_operator_reads() -> Non
             "message": f"'GATE' listens on port {adapter.port} and stores into {store.url}",
             "aeTitle": "GATE",
             "store": {"url": store.url, "reason": "Reachable", "message": "the store answers"},
+            "destinations": [],
             "associations": {"active": 0},
             "lastError": None,
         }

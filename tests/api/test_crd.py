@@ -137,6 +137,7 @@ def test_what_is_left_out_is_stored_with_its_default(server):
         "drainSeconds": 10,
         "terminationGracePeriodSeconds": 120,
         "logLevel": "Info",
+        "routing": "FirstMatch",
         "replicas": 1,
         "suspend": False,
         "service": {

@@ -41,13 +41,7 @@ def assemble(spec: Delivery, client: DicomwebClient, *, directory: str, observer
     """Builds it, on the event loop that uses it. `directory` is for the temporary files of large images."""
     bounds = Bounds(spec.max_concurrent_uploads, spec.max_requests_per_minute, float(spec.timeout_seconds))
     gate = Gate(Governor(bounds, now=asyncio.get_running_loop().time, throttled=observer.throttled))
-    policy = RetryPolicy(
-        attempts=spec.retry.max_attempts,
-        initial_delay=spec.retry.initial_delay_milliseconds / 1000,
-        maximum_delay=spec.retry.max_delay_milliseconds / 1000,
-        status_codes=spec.retry.status_codes,
-    )
-    destination = Destination(client, gate, policy, timeout=float(spec.timeout_seconds), observer=observer)
+    destination = Destination(client, gate, policy(spec), timeout=float(spec.timeout_seconds), observer=observer)
     room = Room(directory)
 
     async def post(copy: Content, uid: str) -> Verdict:
@@ -59,3 +53,13 @@ def assemble(spec: Delivery, client: DicomwebClient, *, directory: str, observer
     conflicts = Conflicts(client, spec.on_conflict, room, post=post, observer=observer)
     target = DicomwebTarget(name, destination, gate, conflicts)
     return Delivering(Pipeline(destination, conflicts, room), gate, conflicts, target)
+
+
+def policy(spec: Delivery) -> RetryPolicy:
+    """`spec.delivery.retry`."""
+    return RetryPolicy(
+        attempts=spec.retry.max_attempts,
+        initial_delay=spec.retry.initial_delay_milliseconds / 1000,
+        maximum_delay=spec.retry.max_delay_milliseconds / 1000,
+        status_codes=spec.retry.status_codes,
+    )

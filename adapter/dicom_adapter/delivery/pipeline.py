@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 
 from dicom_adapter import messages
 from dicom_adapter.delivery.conflict import Conflicts, is_conflict
 from dicom_adapter.delivery.destination import Destination, Story
 from dicom_adapter.delivery.replay import Copy, NoRoom, Room
-from dicom_adapter.delivery.verdict import Verdict, too_late
+from dicom_adapter.delivery.verdict import Outcome, Verdict, too_late
 from dicom_adapter.dicomweb.upload import Part, Upload
 from dicom_adapter.part10 import FileMeta
 
@@ -32,11 +32,12 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The verdict, after how many attempts and seconds (counted from the last fragment)."""
+    """The verdict, after how many attempts and seconds (counted from the last fragment), and what came of it at each destination."""
 
     verdict: Verdict
     attempts: int
     seconds: float
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 class EmptyDataSet(Exception):

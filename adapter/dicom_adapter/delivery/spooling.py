@@ -38,8 +38,8 @@ class Spooling:
         self._held = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def deliver(self, instance: Instance, *, destinations: Sequence[str] = (DEFAULT_TARGET,)) -> Delivered:
-        """Receives and spools one instance for these destinations."""
+    async def deliver(self, instance: Instance, *, destinations: Callable[[], Sequence[str]] = lambda: (DEFAULT_TARGET,)) -> Delivered:
+        """Receives and spools one instance. `destinations` is asked when it is whole."""
         arriving = _Arriving(self, instance)
         try:
             verdict = await arriving.receive(destinations)
@@ -94,7 +94,7 @@ class _Arriving:
         self._writing: asyncio.Task[None] | None = None
         self.seconds = 0.0
 
-    async def receive(self, destinations: Sequence[str]) -> Verdict:
+    async def receive(self, destinations: Callable[[], Sequence[str]]) -> Verdict:
         """Raises what interrupts the body, and EmptyDataSet."""
         loop = asyncio.get_running_loop()
         header = self._instance.meta.encode()
@@ -109,7 +109,7 @@ class _Arriving:
             if not received:
                 raise EmptyDataSet
             began = loop.time()
-            await asyncio.shield(self._to.to_the_end(self._committed(destinations)))
+            await asyncio.shield(self._to.to_the_end(self._committed(destinations())))
         except SpoolError as error:
             self._to.troubled()
             return full(error.text)

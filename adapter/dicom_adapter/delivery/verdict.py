@@ -27,7 +27,7 @@ DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 DUPLICATE = 0xC409
 WARNINGS = (0xB000, 0xB006, 0xB007)  # coercion, elements discarded, data set does not match SOP class
-_SOP_CLASS_NOT_SUPPORTED = 0x0122
+SOP_CLASS_NOT_SUPPORTED = 0x0122
 _AZURE_DUPLICATE = 45070  # https://learn.microsoft.com/azure/healthcare-apis/dicom/dicom-services-conformance-statement-v2
 _SAYS_DUPLICATE = re.compile(r"already[ _]exists", re.IGNORECASE)
 _SUCCESSES = (200, 201, 203, 204)
@@ -217,7 +217,7 @@ def _not_asked(heard: Heard, row: Row) -> Verdict:
 
 def _is_status(reason: int | None) -> bool:
     return reason is not None and (
-        reason in (NOT_AUTHORIZED, _SOP_CLASS_NOT_SUPPORTED) or reason >> 8 in (0xA7, 0xA9) or reason >> 12 == 0xC
+        reason in (NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED) or reason >> 8 in (0xA7, 0xA9) or reason >> 12 == 0xC
     )
 
 
@@ -336,7 +336,19 @@ def duplicate(message: str, http_status: int) -> Verdict:
 
 def other_instance() -> Verdict:
     """The verdict on a data set that is not of the instance that the command names."""
-    return Verdict(_REFUSED, DOES_NOT_MATCH, messages.OTHER_INSTANCE, messages.OTHER_INSTANCE)
+    return mismatch("SOP Instance UID")
+
+
+def mismatch(what: str) -> Verdict:
+    """The same; `what` of the data set is not what the command says: its SOP Instance UID, its SOP Class UID."""
+    text = messages.other_sop(what)
+    return Verdict(_REFUSED, DOES_NOT_MATCH, text, text)
+
+
+def unreadable(position: int, why: str) -> Verdict:
+    """The verdict on a data set that has to be read and cannot be."""
+    text = messages.unreadable_data_set(position, why)
+    return Verdict(_REFUSED, CANNOT_UNDERSTAND, comment(text), text)
 
 
 def damaged(text: str) -> Verdict:

@@ -39,7 +39,7 @@ def read(spec: Reader, store: DicomStore | None, problems: Problems, google_host
         ca_bundle = ObjectKey(_object_name(bundle, "ConfigMap", "configMap"), _file_name(bundle, "ca.crt"))
     allow_insecure = reader.boolean("allowInsecure", False)
     if store:
-        _check_origin(reader, kind, urlsplit(store.url), allow_insecure, google_hosts)
+        _check_origin(reader, spec.where("dicomStore"), kind, urlsplit(store.url), allow_insecure, google_hosts)
     scopes = reader.texts("scopes", (HEALTHCARE_SCOPE,), 16)
     return Credentials(kind, secret, scopes or (HEALTHCARE_SCOPE,), ca_bundle, allow_insecure, _proxy(reader))
 
@@ -61,19 +61,19 @@ def _proxy(reader: Reader) -> str:
     return text
 
 
-def _check_origin(reader: Reader, kind: CredentialKind, url: Any, allow_insecure: bool, google_hosts: tuple[str, ...]) -> None:
+def _check_origin(reader: Reader, field: str, kind: CredentialKind, url: Any, allow_insecure: bool, google_hosts: tuple[str, ...]) -> None:
     """A token or password never leaves for an origin other than the one it is for, nor unencrypted unless that is asked for."""
     if kind in _GOOGLE_KINDS and not is_google_host(url.hostname, google_hosts):
         reader.problem(
             kind, f"a Google token goes to Google's hosts only, not to '{url.hostname}'; use another kind of credentials or none: {{}}"
         )
     elif kind in _GOOGLE_KINDS and url.scheme == "http" and is_google_host(url.hostname):
-        reader.problem(kind, "a Google token is not sent over http://; write an https:// URL in spec.dicomStore")
+        reader.problem(kind, f"a Google token is not sent over http://; write an https:// URL in {field}")
     elif kind in (CredentialKind.BEARER, CredentialKind.BASIC) and url.scheme == "http" and not allow_insecure:
         what = "the token" if kind is CredentialKind.BEARER else "the password"
         reader.problem(kind, f"{what} would cross the network in the clear; use an https:// dicomStore, or write allowInsecure: true")
     elif kind is CredentialKind.CLIENT_CERTIFICATE and url.scheme == "http":
-        reader.problem(kind, "a client certificate is shown in TLS, which http:// has not; write an https:// URL in spec.dicomStore")
+        reader.problem(kind, f"a client certificate is shown in TLS, which http:// has not; write an https:// URL in {field}")
 
 
 def _object_name(reader: Reader, what: str, key: str = "name") -> str:

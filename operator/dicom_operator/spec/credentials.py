@@ -42,9 +42,9 @@ def credentials(section: Section, store: Store) -> Json:
         case _:
             result[kind] = {}
     if kind in ("bearerTokenSecret", "basicAuthSecret") and not store.secure and not insecure:
-        raise SpecError("spec.credentials.allowInsecure", messages.insecure_credentials())
+        raise SpecError(f"{section.path}.allowInsecure", messages.insecure_credentials())
     if kind == "clientCertificateSecret" and not store.secure:
-        raise SpecError("spec.credentials.clientCertificateSecret", messages.certificate_without_tls())
+        raise SpecError(f"{section.path}.clientCertificateSecret", messages.certificate_without_tls())
     if kind.startswith("google"):
         result["scopes"] = section.items("scopes") or [HEALTHCARE_SCOPE]
     if section.has("proxy"):

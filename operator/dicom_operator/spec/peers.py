@@ -61,7 +61,7 @@ def _peer(section: Section) -> Json:
     if section.has("host") != section.has("port"):
         raise SpecError(section.path, messages.host_and_port())
     if section.has("host"):
-        peer |= {"host": _host(section), "port": section.integer("port", 0, 1, 65535)}
+        peer |= {"host": host_of(section), "port": section.integer("port", 0, 1, 65535)}
     if section.has("addresses"):
         peer["addresses"] = section.items("addresses")
         for index, text in enumerate(peer["addresses"]):
@@ -72,7 +72,8 @@ def _peer(section: Section) -> Json:
     return peer
 
 
-def _host(section: Section) -> str:
+def host_of(section: Section) -> str:
+    """`host` of a peer or destination: a name or an address; raises SpecError."""
     text = section.text("host")
     try:
         ipaddress.ip_address(text)

@@ -31,6 +31,10 @@ class Section:
         found = self.value.get(name)
         return Section({} if found is None else found, f"{self.path}.{name}")
 
+    def sections(self, name: str) -> list[Section]:
+        """A list of objects; empty when absent."""
+        return [Section(item, f"{self.path}.{name}[{index}]") for index, item in enumerate(self.items(name))]
+
     def text(self, name: str, default: str | None = None) -> str:
         """A string; required without default."""
         found = self.value.get(name)

@@ -119,9 +119,10 @@ def serving(
     access: Access | None = None,
     extend: Extend | None = None,
     permit: Permit | None = None,
+    port: int = 0,
     **limits: Any,
 ) -> Iterator[Serving]:
-    """Serve on a free loopback port; at the end nothing may be left: no connection, no task."""
+    """Serve on loopback, on a free port if none is given; at the end nothing may be left: no connection, no task."""
     loop = new_loop()
     errors: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: errors.append(context))
@@ -139,7 +140,7 @@ def serving(
             extend=extend,
             permit=permit,
         )
-        await server.start("127.0.0.1", 0)
+        await server.start("127.0.0.1", port)
         return server
 
     server = asyncio.run_coroutine_threadsafe(make(), loop).result(PATIENCE)

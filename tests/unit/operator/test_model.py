@@ -11,7 +11,72 @@ from dicom_operator.config import Config
 from dicom_operator.errors import SpecError
 from tests.unit.operator.builders import HEALTHCARE, STORE, adapter, body
 
+ARCHIVE = {"name": "archive", "dicomStore": STORE}
+BY_MODALITY = {"attributes": [{"keyword": "Modality", "values": ["CT"]}]}
+
+
+def routed(*routes: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"destinations": [ARCHIVE], "routes": list(routes), **spec}
+
+
+ROUTES_REFUSED = [
+    (
+        routed({"destinations": ["archive"], "match": BY_MODALITY}, {"destinations": ["archive"]}, {"destinations": ["archiv"]}),
+        "spec.routes[2].destinations[0]",
+        "`archiv` is not in `spec.destinations`; did you mean `archive`?",
+    ),
+    (
+        routed({"destinations": ["xyz"]}),
+        "spec.routes[0].destinations[0]",
+        "`xyz` is not in `spec.destinations`; add it there, or write dicomStore",
+    ),
+    (routed({"destinations": []}), "spec.routes[0].destinations", "is required"),
+    (routed({"match": BY_MODALITY}), "spec.routes[0].destinations", "is required"),
+    (
+        routed({"match": {"attributes": [{"keyword": "Modalty", "values": ["CT"]}]}, "destinations": ["archive"]}),
+        "spec.routes[0].match.attributes[0].keyword",
+        "'Modalty' is neither the keyword of an attribute nor its tag as ggggeeee; did you mean 'Modality'?",
+    ),
+    (
+        routed({"match": {"attributes": [{"keyword": "Modality", "values": []}]}, "destinations": ["archive"]}),
+        "spec.routes[0].match.attributes[0].values",
+        "is required",
+    ),
+    (
+        routed({"match": BY_MODALITY, "destinations": ["archive"]}, {"match": BY_MODALITY, "destinations": ["dicomStore"]}),
+        "spec.routes[1].match",
+        "is that of spec.routes[0] as well; write the destinations of both into one route",
+    ),
+    (
+        routed({"destinations": ["archive"]}, {"match": BY_MODALITY, "destinations": ["dicomStore"]}),
+        "spec.routes[1].match",
+        "is never reached: spec.routes[0] matches all of it; move it before that one, or remove it",
+    ),
+    (routed(routing="Every"), "spec.routing", "must be one of FirstMatch, AllMatches, not 'Every'"),
+    (
+        {"destinations": [ARCHIVE, ARCHIVE]},
+        "spec.destinations[1].name",
+        "'archive' is there twice; give each destination a name of its own",
+    ),
+    ({"destinations": [{**ARCHIVE, "name": "dicomStore"}]}, "spec.destinations[0].name", None),
+    (
+        {"destinations": [{"name": "archive"}]},
+        "spec.destinations[0]",
+        "must have either `dicomStore` or `aeTitle`, `host` and `port`; keep those of the place that it is",
+    ),
+    ({"destinations": [{**ARCHIVE, "aeTitle": "PACS"}]}, "spec.destinations[0]", None),
+    ({"destinations": [{"name": "pacs", "aeTitle": "PACS", "host": "h"}]}, "spec.destinations[0].port", "is required"),
+    ({"destinations": [{"name": "pacs", "aeTitle": "A\\B", "host": "h", "port": 104}]}, "spec.destinations[0].aeTitle", None),
+    ({"destinations": [{"name": "archive", "dicomStore": "ftp://x"}]}, "spec.destinations[0].dicomStore", None),
+    (
+        {"destinations": [{"name": "a", "dicomStore": "http://a/b", "credentials": {"bearerTokenSecret": {"name": "a"}}}]},
+        "spec.destinations[0].credentials.allowInsecure",
+        "a token or password must not go over 'http://'; write `dicomStore` with 'https://', or set `credentials.allowInsecure` to true",
+    ),
+]
+
 REFUSED = [
+    *ROUTES_REFUSED,
     ({"aeTitle": None}, "spec.aeTitle", "is required"),
     (
         {"aeTitle": "SEVENTEEN_LETTERS"},

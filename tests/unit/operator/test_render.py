@@ -39,9 +39,29 @@ FULL: dict[str, Any] = {
     "podAnnotations": {"example.com/a": "b"},
     "serviceAccount": {"name": "imaging", "annotations": {"iam.gke.io/gcp-service-account": "a@b"}, "labels": {"x": "y"}},
 }
+ROUTED: dict[str, Any] = {
+    "destinations": [
+        {
+            "name": "archive",
+            "dicomStore": "https://archive.example/dicom-web",
+            "credentials": {"bearerTokenSecret": {"name": "archive-token"}},
+        },
+        {"name": "research", "dicomStore": HEALTHCARE, "credentials": {"caBundle": {"configMap": "hospital-ca"}}},
+        {"name": "pacs", "aeTitle": "PACS", "host": "10.1.2.3", "port": 104},
+    ],
+    "routes": [
+        {
+            "match": {"callingAETitle": "MAMMO*", "attributes": [{"keyword": "Modality", "values": ["MG"]}]},
+            "destinations": ["archive", "pacs"],
+        },
+        {"destinations": ["dicomStore"]},
+    ],
+    "routing": "AllMatches",
+}
 CASES: dict[str, dict[str, Any]] = {
     "smallest": {},
     "full": FULL,
+    "routed": ROUTED,
     "suspended": {"suspend": True, "replicas": 2},
     "cluster-ip": {"service": {"type": "ClusterIP"}},
 }
