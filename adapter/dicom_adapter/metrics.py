@@ -37,6 +37,9 @@ class Metrics:
             ["service", "outcome"],
             registry=registry,
         )
+        self.commitment_reports = Counter(
+            "dicom_commitment_reports", "Reports of storage commitments: delivered, delayed, given_up.", ["outcome"], registry=registry
+        )
         self.received_bytes = Counter("dicom_received_bytes", "Bytes received over DIMSE.", registry=registry)
         self.contexts_refused = Counter(
             "dicom_contexts_refused", "Presentation contexts for services that are not ours.", registry=registry

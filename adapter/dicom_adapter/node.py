@@ -33,7 +33,7 @@ from dicom_adapter.peers import KnownPeers, dimse_services
 from dicom_adapter.probe import Probe
 from dicom_adapter.reach import Way
 from dicom_adapter.services.asking import Trouble
-from dicom_adapter.services.assembly import CONNECTIONS, Reading, reading
+from dicom_adapter.services.assembly import CONNECTIONS, Reading, Spool, reading
 from dicom_adapter.services.find import extend, finding
 from dicom_adapter.services.store import StoreService
 from dicom_adapter.state import NodeState, Reason
@@ -98,7 +98,6 @@ class Node:
                     self._client(access, self._config.delivery.max_concurrent_uploads + _OTHER_CONNECTIONS)
                 )
                 reader = await stack.enter_async_context(self._client(access, CONNECTIONS))
-                services = await stack.enter_async_context(reading(self._config, reader, _limits(self._config), self._observer))
                 self._start(heartbeat.run())
                 self._start(self._flush())
                 way = Way(client, access, self._config)
@@ -112,7 +111,8 @@ class Node:
                 def doubt(destination: str, refused: bool) -> None:
                     (probe if destination == DEFAULT_TARGET else others.running[destination].probe).doubt(refused=refused)
 
-                await self._start_spool([delivering.target, *others.targets], doubt, stack)
+                spool = await self._start_spool([delivering.target, *others.targets], doubt, stack)
+                services = await stack.enter_async_context(reading(self._config, reader, _limits(self._config), self._observer, spool))
                 await self._listen(delivering, doubt, services, others)
                 for one in (probe, *others.probes):
                     self._start(one.run())
@@ -179,13 +179,13 @@ class Node:
                 await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
                 return False
 
-    async def _start_spool(self, targets: Sequence[Target], doubt: Doubt, stack: contextlib.AsyncExitStack) -> None:
+    async def _start_spool(self, targets: Sequence[Target], doubt: Doubt, stack: contextlib.AsyncExitStack) -> Spool:
         """What is in it is delivered before anything is added, and also when nothing will be. Raises CannotRun."""
         config, where = self._config, self._where
         wanted = config.delivery.acknowledge is Acknowledge.AFTER_SPOOL
         directory = where.spool_directory or (SPOOL_DIRECTORY if wanted else "")
         if not directory:
-            return
+            return Spool()
         self._spooler = spooler.build(
             config,
             spooler.Site(directory, where.pod_name, doubt),
@@ -197,6 +197,8 @@ class Node:
         stack.push_async_callback(self._spooler.uploader.stop)
         await self._spooler.start()
         self._start(self._spooler.watch())
+        uploader = self._spooler.uploader
+        return Spool(directory, lambda: uploader.oldest(DEFAULT_TARGET))
 
     async def _listen(self, delivering: assembly.Delivering, doubt: Doubt, services: Reading, others: destinations.Destinations) -> None:
         config = self._config
@@ -216,7 +218,7 @@ class Node:
         peers = KnownPeers(config)
         server = dimse.DimseServer(
             ae_titles=(config.ae_title, *config.accepted_ae_titles),
-            handlers=dimse.Handlers(store=service, find=find, move=services.move, get=services.get).only(dimse_services(config.services)),
+            handlers=services.handlers(store=service, find=find).only(dimse_services(config.services)),
             limits=_limits(config),
             observer=self._observer,
             access=peers.access,

@@ -11,10 +11,11 @@ from dicom_adapter import messages
 from dicom_adapter.config import ALL_SERVICES, ServiceName
 from dicom_adapter.delivery.pipeline import Delivered
 from dicom_adapter.delivery.verdict import Outcome
-from dicom_adapter.dimse import AssociationSummary, Peer, QueryRequest, Rejection, Status, StoreRequest
+from dicom_adapter.dimse import AssociationSummary, NormalizedRequest, Peer, QueryRequest, Rejection, Status, StoreRequest
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
 from dicom_adapter.peers import service_of
+from dicom_adapter.services.commitment import PUSH_MODEL_INSTANCE
 from dicom_adapter.services.retrieval import Tally
 from dicom_adapter.state import LastError, NodeState
 
@@ -199,6 +200,36 @@ class NodeObserver:
             self._reported.add((request.peer, ""))
             text = messages.moved(service, _printable(to), tally.sent, total, why.text)
             self._failure(text, request.peer, status.code, None, association=request.association_id)
+
+    # -- storage commitment ------------------------------------------------------------------------
+
+    def commitment_refused(self, request: NormalizedRequest, status: Status, text: str) -> None:
+        """It is not taken up: the line says why."""
+        self._reported.add((request.peer, PUSH_MODEL_INSTANCE if request.sop_instance_uid == PUSH_MODEL_INSTANCE else ""))
+        self._failure(text, request.peer, status.code, None, association=request.association_id)
+
+    def report_delayed(self, ae_title: str, where: str, why: str, *, tries: int, pause: float, until: float) -> None:
+        """A line for each try."""
+        text = messages.report_delayed(_printable(ae_title), where, why, tries=tries, pause=pause, until=until)
+        self._report("delayed", Severity.WARNING, "ReportDelayed", text, ae_title)
+
+    def verdict_delayed(self, ae_title: str, why: str, *, tries: int, pause: float, until: float) -> None:
+        """A line for each try."""
+        text = messages.verdict_delayed(_printable(ae_title), why, tries=tries, pause=pause, until=until)
+        self._report("delayed", Severity.WARNING, "ReportDelayed", text, ae_title)
+
+    def report_given_up(self, ae_title: str, where: str, why: str) -> None:
+        """A line."""
+        self._report("given_up", Severity.ERROR, "ReportGivenUp", messages.report_given_up(_printable(ae_title), where, why), ae_title)
+
+    def reported(self, ae_title: str, stored: int, failed: int) -> None:
+        """Counted."""
+        self._metrics.commitment_reports.labels("delivered").inc()
+
+    def _report(self, outcome: str, severity: Severity, event: str, text: str, ae_title: str) -> None:
+        self._metrics.commitment_reports.labels(outcome).inc()
+        self._state.last_error = LastError(self._now(), text)
+        self._log.limited(severity, event, text, peer=_printable(ae_title), detail=text)
 
     def _failure(
         self, text: str, peer: Peer, status: int, sop_instance_uid: str | None, *, seconds: float | None = None, **fields: Any

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from typing import Any
 import numpy
 import pydicom
 import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance  # type: ignore[attr-defined]
 
 from tests.adapter.dimse.peers import data_set_of, dcmtk, storescp
 from tests.adapter.test_faults import put_token
@@ -229,3 +234,96 @@ async def test_an_unknown_destination_and_one_that_is_down(orthanc: Orthanc, con
         _, metrics = await adapter.get("/metrics")
         assert 'dicom_suboperations_total{outcome="failed",service="C-MOVE"} 12.0' in metrics
         assert not [line for line in adapter.lines if line["message"].startswith("C-MOVE from 'CALLER' failed: A")]
+
+
+# -- storage commitment ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("store", ["healthcare", "orthanc"])
+async def test_a_modality_stores_commits_and_is_told(store: str, orthanc: Orthanc, contents: list[bytes]) -> None:
+    every, missing = [image(content) for content in contents], pydicom.uid.generate_uid()
+    wanted = [(str(quiet(BytesIO(content)).SOPClassUID), image(content).uid) for content in contents]
+    told: asyncio.Queue[tuple[int | None, pydicom.Dataset]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def report(event: evt.Event) -> tuple[int, None]:
+        loop.call_soon_threadsafe(told.put_nowait, (event.event_type, event.event_information))
+        return 0, None
+
+    modality = AE("CT1")
+    modality.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    listening: Any = modality.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)])
+    try:
+        async with in_front_of(store, orthanc, contents, **peer(listening.server_address[1], "CT1")) as adapter:
+            assert await asyncio.to_thread(commit, adapter.port, [*wanted, (wanted[0][0], missing)]) == 0
+            event, information = await asyncio.wait_for(told.get(), 30)
+            assert {one.ReferencedSOPInstanceUID for one in information.ReferencedSOPSequence} == {one.uid for one in every}
+            assert [(one.ReferencedSOPInstanceUID, one.FailureReason) for one in information.FailedSOPSequence] == [(missing, 0x0112)]
+            assert (event, information.RetrieveAETitle) == (2, "GATE")
+            assert await asyncio.to_thread(commit, adapter.port, wanted) == 0
+            event, information = await asyncio.wait_for(told.get(), 30)
+            assert (event, len(information.ReferencedSOPSequence)) == (1, len(every))
+
+            async def counted() -> bool:
+                return 'dicom_commitment_reports_total{outcome="delivered"} 2.0' in (await adapter.get("/metrics"))[1]
+
+            await adapter.poll(counted)
+    finally:
+        listening.shutdown()
+
+
+def commit(port: int, wanted: Sequence[tuple[str, str]], calling: str = "CT1") -> int:
+    """Asks for the commitment of instances, as pynetdicom does; gives the status."""
+    information = pydicom.Dataset()
+    information.TransactionUID = pydicom.uid.generate_uid()
+    information.ReferencedSOPSequence = pydicom.Sequence()
+    for sop_class, uid in wanted:
+        one = pydicom.Dataset()
+        one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = sop_class, uid
+        information.ReferencedSOPSequence.append(one)
+    modality = AE(calling)
+    modality.add_requested_context(StorageCommitmentPushModel)
+    association = modality.associate("127.0.0.1", port, ae_title="GATE")
+    assert association.is_established
+    status, _ = association.send_n_action(information, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
+    association.release()
+    return int(status.Status)
+
+
+async def test_a_report_that_cannot_be_delivered_is_said_and_survives_a_restart(
+    orthanc: Orthanc, contents: list[bytes], tmp_path: Path
+) -> None:
+    nobody, one = free_port(), image(contents[-1])
+    spec = peer(nobody, "CT1") | {"delivery": {"acknowledge": "AfterSpool"}}
+    arguments = [f"--spool_directory={tmp_path / 'spool'}"]
+    (tmp_path / "spool").mkdir()
+    async with Adapter(orthanc.dicomweb_url, spec=spec, arguments=arguments) as adapter:
+        assert await asyncio.to_thread(commit, adapter.port, [(pydicom.uid.CTImageStorage, one.uid)]) == 0
+        until = datetime.now(UTC) + timedelta(days=1)
+        await adapter.poll_lines(lambda message: message.startswith("commitment report"))
+        (line,) = [line for line in adapter.lines if line["message"].startswith("commitment report")]
+        expected = f"commitment report to 'CT1' (127.0.0.1:{nobody}) not delivered: connection refused; try 1, next in 1 min, until "
+        said = datetime.strptime(line["message"].removeprefix(expected), "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+        assert abs(said - until) < timedelta(minutes=3)
+        assert line["severity"] == "WARNING"
+    told = threading.Event()
+
+    def report(_: evt.Event) -> tuple[int, None]:
+        told.set()
+        return 0, None
+
+    modality = AE("CT1")
+    modality.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    listening: Any = modality.start_server(("127.0.0.1", nobody), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)])
+    try:
+        async with Adapter(orthanc.dicomweb_url, spec=spec, arguments=arguments):
+            assert await asyncio.to_thread(told.wait, 30)
+    finally:
+        listening.shutdown()
+
+
+async def test_a_commitment_of_an_unknown_caller_is_refused(orthanc: Orthanc, contents: list[bytes]) -> None:
+    async with Adapter(orthanc.dicomweb_url, spec=peer(free_port(), "CT1")) as adapter:
+        assert await asyncio.to_thread(commit, adapter.port, [("1.2", "1.3")], "CT9") == 0x0110
+        line = await adapter.line("N-ACTION from 'CT9' failed: 'CT9' is not in spec.peers; add it with host and port")
+        assert (line["severity"], line["status"]) == ("WARNING", "0110")

@@ -53,6 +53,8 @@ class Archive:
     under_way: Counter[str] = field(default_factory=Counter)
     most: int = 0
     ignores_parameters: bool = False
+    takes_lists: bool = True
+    refuses_lists: int = 0
 
     def add(self, study: str, series: str, instances: Iterable[Instance], *, repeat: int = 0) -> list[Instance]:
         """Keeps instances; returns them."""
@@ -104,12 +106,14 @@ class Archive:
             self.under_way[kind] -= 1
 
     def _search(self, request: web.Request, found: list[Kept]) -> web.StreamResponse:
-        if self.search_fault:
-            return web.Response(status=self.search_fault)
+        lists = "," in request.query.get("SOPInstanceUID", "")
+        if fault := self.search_fault or (self.refuses_lists if lists else 0):
+            return web.Response(status=fault)
         if not self.ignores_parameters:
             for key, tag in (("SOPInstanceUID", "00080018"), ("SeriesInstanceUID", "0020000E")):
                 if wanted := request.query.get(key):
-                    found = [one for one in found if _values(one)[tag] in wanted.split(",")]
+                    values = wanted.split(",") if self.takes_lists else [wanted]
+                    found = [one for one in found if _values(one)[tag] in values]
             if request.query.get("PatientID", "P1") != "P1":
                 found = []
         offset, limit = int(request.query.get("offset", 0)), int(request.query.get("limit", 100))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -149,11 +149,13 @@ class DicomwebClient:
         async with self._get("/studies?limit=1", _JSON) as response:
             return await _answer(response)
 
-    async def find(self, resource: str, parameters: Sequence[tuple[str, str]], *, page: int = 500) -> AsyncIterator[dict[str, Any]]:
+    async def find(
+        self, resource: str, parameters: Sequence[tuple[str, str]], *, page: int = 500, last: Callable[[int], bool] = lambda size: False
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The matches of a search, for example of `/instances`, in the store's order, page by page: no more than one is in memory.
 
-        Goes on past the store's own limit with `offset`, until a page is empty or the store, not knowing `offset`, begins again. Raises
-        StoreUnreachable, Refusal, BrokenAnswer.
+        Goes on past the store's own limit with `offset`, until a page is empty or the store, not knowing `offset`, begins again, or `last`
+        says of the size of a page that there is no other. Raises StoreUnreachable, Refusal, BrokenAnswer.
         """
         offset = 0
         before: object = None
@@ -164,6 +166,8 @@ class DicomwebClient:
             before = matches[0]
             for match in matches:
                 yield match
+            if last(len(matches)):
+                return
             offset += len(matches)
 
     async def page(self, resource: str, parameters: Sequence[tuple[str, str]], limit: int, offset: int = 0) -> list[dict[str, Any]]:

@@ -109,9 +109,26 @@ class GetRequest(QueryRequest):
     requestor: SubOperationSender
 
 
+class Reporter(Protocol):
+    """Asks the requestor of an association for an N-EVENT-REPORT, over that association."""
+
+    async def n_event_report(
+        self, sop_class_uid: str, sop_instance_uid: str, event_type_id: int, information: bytes | None = None
+    ) -> Response:
+        """Send one and return what the requestor answers.
+
+        Raises:
+            ContextNotAccepted: it takes none.
+            AssociationEnded: there is nobody to send it to any more.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NormalizedRequest:
-    """An N-ACTION or N-EVENT-REPORT request (PS3.7 10.1.1, 10.1.4): type `type_id` on an instance, with `information` (may be empty)."""
+    """An N-ACTION or N-EVENT-REPORT request (PS3.7 10.1.1, 10.1.4): type `type_id` on an instance, with `information` (may be empty).
+
+    `requestor` can be asked for something as well, while it is being answered and for as long as the association lives.
+    """
 
     peer: Peer
     association_id: int
@@ -121,6 +138,7 @@ class NormalizedRequest:
     transfer_syntax_uid: str
     type_id: int
     information: bytes
+    requestor: Reporter
 
 
 StoreHandler = Callable[[StoreRequest], Awaitable[Status]]

@@ -16,11 +16,11 @@ from dicom_adapter.dimse.handlers import (
     QueryRequest,
     Response,
     StoreRequest,
-    SubOperationSender,
 )
 from dicom_adapter.dimse.limits import Limits
 from dicom_adapter.dimse.negotiated import Negotiated
 from dicom_adapter.dimse.operation import Kind, Operation
+from dicom_adapter.dimse.requests import Requests
 from dicom_adapter.dimse.status import CANCELLED, SUCCESS, Status
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class _TooLong(Exception):
 class Services:
     """Runs the handlers of one association."""
 
-    def __init__(self, handlers: Handlers, negotiated: Negotiated, limits: Limits, sender: SubOperationSender) -> None:
+    def __init__(self, handlers: Handlers, negotiated: Negotiated, limits: Limits, sender: Requests) -> None:
         self._handlers = handlers
         self._negotiated = negotiated
         self._limits = limits
@@ -107,6 +107,7 @@ class Services:
                 transfer_syntax_uid=self._negotiated.contexts[operation.context_id].transfer_syntax,
                 type_id=command.type_id,
                 information=await self._collect(operation),
+                requestor=self._sender,
             )
         )
 
