@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.charset import decode_bytes, encode_string
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from dicom_adapter.services.keys import SPECIFIC_CHARACTER_SET, TEXT_VRS, Key
+from dicom_adapter.services.keys import SPECIFIC_CHARACTER_SET, TEXT_VRS, Key, encodings
 
 Element = Mapping[str, Any]
 
@@ -106,15 +106,9 @@ class _Texts:
     """Text in one Specific Character Set. Without one it is ASCII."""
 
     def __init__(self, character_sets: Sequence[str]) -> None:
-        named = list(character_sets)
-        try:
-            self._encodings = list(convert_encodings(named)) if any(named) else ["ascii"]
-        except LookupError:
-            named, self._encodings = [], ["ascii"]
+        self._encodings = encodings(character_sets) or ["ascii"]
         self._single = self._encodings[0] if len(self._encodings) == 1 else ""
-        if self._single in ("iso8859", "latin_1") and not any(named):
-            self._single = "ascii"
-        self.element: Element | None = {"vr": "CS", "Value": named} if any(named) else None
+        self.element: Element | None = {"vr": "CS", "Value": list(character_sets)} if encodings(character_sets) else None
 
     def encode(self, text: str) -> bytes:
         """One value."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from io import BytesIO
 from typing import Any, Final
 
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -124,7 +124,7 @@ def parse(identifier: bytes, transfer_syntax_uid: str, sop_class_uid: str) -> Id
     try:
         data_set = _data_set(identifier, UID(transfer_syntax_uid))
         character_sets = tuple(_texts(data_set, SPECIFIC_CHARACTER_SET))
-        keys = tuple(_keys(data_set, _encodings(character_sets)))
+        keys = tuple(_keys(data_set, encodings(character_sets)))
     except Exception as error:  # whatever pydicom makes of such bytes: the peer hears that they cannot be read
         raise BadIdentifier(CANNOT_UNDERSTAND, messages.UNREADABLE_IDENTIFIER) from error
     level = "".join(_texts(data_set, QUERY_RETRIEVE_LEVEL)[:1]).strip()
@@ -153,16 +153,14 @@ def _texts(data_set: Dataset, tag: int) -> list[str]:
     return [part.strip(" \0") for part in (value or b"").decode("ascii", "replace").split("\\")]
 
 
-def _encodings(character_sets: Sequence[str]) -> list[str]:
-    if not any(character_sets):
+def encodings(character_sets: Sequence[str]) -> list[str]:
+    """Python's names for a Specific Character Set; none for the default repertoire, and for one that nobody knows."""
+    if not any(character_sets) or not all(name in python_encoding for name in character_sets):
         return []
-    try:
-        return list(convert_encodings(list(character_sets)))
-    except LookupError:
-        return []
+    return list(convert_encodings(list(character_sets)))
 
 
-def _keys(data_set: Dataset, encodings: Sequence[str], depth: int = 0) -> Iterator[Key]:
+def _keys(data_set: Dataset, codes: Sequence[str], depth: int = 0) -> Iterator[Key]:
     for tag in sorted(data_set.keys()):
         if tag.element == 0 or tag.group <= 0x0002 or (depth == 0 and tag in (SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL)):
             continue  # group lengths, commands, file meta information: nothing to match
@@ -170,9 +168,9 @@ def _keys(data_set: Dataset, encodings: Sequence[str], depth: int = 0) -> Iterat
         vr = element.VR or _dictionary_vr(tag)
         if vr == "SQ":
             items = data_set[tag].value if depth < _MOST_NESTED else ()
-            yield Key(int(tag), vr, items=tuple(key for item in items[:1] for key in _keys(item, encodings, depth + 1)))
+            yield Key(int(tag), vr, items=tuple(key for item in items[:1] for key in _keys(item, codes, depth + 1)))
         else:
-            yield Key(int(tag), vr, tuple(_values(data_set, element, vr, encodings)))
+            yield Key(int(tag), vr, tuple(_values(data_set, element, vr, codes)))
 
 
 def _dictionary_vr(tag: Any) -> str:
@@ -182,12 +180,12 @@ def _dictionary_vr(tag: Any) -> str:
         return "UN" if not tag.is_private_creator else "LO"
 
 
-def _values(data_set: Dataset, element: Any, vr: str, encodings: Sequence[str]) -> list[str]:
+def _values(data_set: Dataset, element: Any, vr: str, codes: Sequence[str]) -> list[str]:
     raw = element.value if isinstance(element, RawDataElement) else None
     if not raw:
         return []
     if vr in _ASCII_VRS or vr in TEXT_VRS:
-        text = decode(raw, vr, encodings).rstrip("\0")
+        text = decode(raw, vr, codes).rstrip("\0")
         parts = [text] if vr in _ONE_VALUE_VRS else text.split("\\")
         parts = [part.rstrip() if vr in _ONE_VALUE_VRS else part.strip() for part in parts]
     elif vr in ("UN", "OB", "OW", "OF", "OD", "OL", "OV"):
@@ -199,15 +197,15 @@ def _values(data_set: Dataset, element: Any, vr: str, encodings: Sequence[str]) 
     return [] if all(not part or (vr in WILDCARD_VRS and not part.strip("*")) for part in parts) else [part for part in parts if part]
 
 
-def decode(raw: bytes, vr: str, encodings: Sequence[str]) -> str:
+def decode(raw: bytes, vr: str, codes: Sequence[str]) -> str:
     """Text as the peer means it. Bytes beyond ASCII without a character set are UTF-8 if they can be, else Latin-1: both are met."""
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
-    if not encodings or vr not in TEXT_VRS:
+    if not codes or vr not in TEXT_VRS:
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
             return raw.decode("latin-1")
     if vr == "PN":
-        return "=".join("^".join(decode_bytes(part, encodings, set()) for part in group.split(b"^")) for group in raw.split(b"="))
-    return decode_bytes(raw, encodings, TEXT_VR_DELIMS)
+        return "=".join("^".join(decode_bytes(part, codes, set()) for part in group.split(b"^")) for group in raw.split(b"="))
+    return decode_bytes(raw, codes, TEXT_VR_DELIMS)

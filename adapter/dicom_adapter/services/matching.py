@@ -75,7 +75,7 @@ def in_range(wanted: str, text: str) -> bool:
     """Range matching (PS3.4 C.2.2.2.5) of dates and times: both ends included, as exactly as each is written."""
     low, _, high = wanted.partition("-")
     low, high, text = low.strip().replace(":", ""), high.strip().replace(":", ""), text.strip().replace(":", "")
-    return bool(text) and (not low or text[: len(low)] >= low or text >= low) and (not high or text[: len(high)] <= high)
+    return bool(text) and text.ljust(len(low), "0") >= low and (not high or text[: len(high)] <= high)
 
 
 def _time(text: str) -> str:
