@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import re
 import warnings
@@ -106,6 +105,7 @@ class Instances:
         """QIDO-RS (PS3.18 10.6) within the API's limits: DICOM JSON objects. Raises InvalidRequest."""
         instances_only = level == "instances"
         limit, offset, filters, shown = (1000 if instances_only else 100), 0, dict[str, str](), list(_shown(level))
+        fuzzy = False
         for key, value in query:
             if key == "limit":
                 limit = _number(key, value, 50_000 if instances_only else 5_000)
@@ -113,7 +113,9 @@ class Instances:
                 offset = _number(key, value, 1_000_000)
             elif key == "includefield":
                 shown += [_keyword(one) for one in value.split(",") if one != "all"]
-            elif key != "fuzzymatching":
+            elif key == "fuzzymatching":
+                fuzzy = value == "true"
+            else:
                 keyword = _keyword(key)
                 if keyword not in _searchable(level):
                     raise InvalidRequest(f"unsupported search attribute for {level}: {key}")
@@ -121,7 +123,7 @@ class Instances:
         one_of_each = {
             tuple((one.study, one.series, one.uid)[: LEVELS.index(level) + 1]): one
             for one in reversed(self.below(path))
-            if all(_matches(one.data_set, keyword, value) for keyword, value in filters.items())
+            if all(_matches(one.data_set, keyword, value, fuzzy=fuzzy) for keyword, value in filters.items())
         }
         found = list(reversed(one_of_each.values()))[offset : offset + limit]
         return [json.loads(_picked(one.data_set, shown).to_json(suppress_invalid_tags=True)) for one in found]
@@ -217,12 +219,16 @@ def _number(key: str, value: str, maximum: int) -> int:
     return int(value)
 
 
-def _matches(data_set: Dataset, keyword: str, wanted: str) -> bool:
+def _matches(data_set: Dataset, keyword: str, wanted: str, *, fuzzy: bool) -> bool:
+    """Exact but for ranges of dates: neither wildcards nor lists. Fuzzy matching is for names, by the beginnings of their words."""
     value = str(data_set.get(keyword, ""))
     low, dash, high = wanted.partition("-")
     if keyword == "StudyDate" and dash:
         return bool(value) and (low or value) <= value <= (high or value)
-    return fnmatch.fnmatchcase(value, wanted.replace("[", "[[]"))
+    if fuzzy and keyword.endswith("Name"):
+        words = re.findall(r"\w+", value.casefold())
+        return all(any(word.startswith(one) for word in words) for one in re.findall(r"\w+", wanted.casefold()))
+    return value == wanted
 
 
 def _picked(data_set: Dataset, keywords: Iterable[str]) -> Dataset:

@@ -5,6 +5,7 @@ Nothing is asked before a query needs it. What is learned holds for an hour: sto
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from dicom_adapter.dicomweb.query import Ask, Ends, Page, Parameters
 REMEMBERED_SECONDS = 3600.0
 _STUDIES = "/studies"
 _SAMPLE = 20
+_PLAIN = re.compile(r"[-A-Za-z0-9._]{2,}")
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class Capabilities:
     async def wildcards(self) -> bool:
         """Whether it finds one of its patients by the beginning of the Patient ID and a star."""
         if self._wildcards is None or self._wildcards[1] < self.now():
-            known = [uid for uid in await self._sample("00100020", _SAMPLE) if len(uid) > 1 and uid.isascii() and uid.isalnum()]
+            known = [name for name in await self._sample("00100020", _SAMPLE) if _PLAIN.fullmatch(name)]
             if not known:
                 return True  # nothing to try it on yet
             proven = bool(await self._found([("00100020", f"{known[0][:-1]}*")], 1))
