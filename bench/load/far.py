@@ -34,7 +34,11 @@ class FarConnection(Connection):
             super()._answer()
             return
         fails = Far.chance.random() < Far.share
-        asyncio.get_running_loop().call_later(Far.delay, self._refuse if fails else super()._answer)
+        asyncio.get_running_loop().call_later(Far.delay, self._refuse if fails else self._late)
+
+    def _late(self) -> None:
+        if not self._transport.is_closing():
+            super()._answer()
 
     def _refuse(self) -> None:
         if not self._transport.is_closing():
@@ -42,9 +46,10 @@ class FarConnection(Connection):
         self._begin()
 
 
-async def _serve() -> None:
+async def serve(connection: type[FarConnection]) -> None:
+    """Print the port, then serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(FarConnection, "127.0.0.1", 0)
+    server = await loop.create_server(connection, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
@@ -55,4 +60,4 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    uvloop.run(serve(FarConnection))

@@ -32,16 +32,28 @@ def ours(_: Path, __: str) -> tuple[Process, int]:
 
 def adapter(directory: Path, url: str) -> tuple[Process, int]:
     """The adapter as users run it: configuration file, logs, metrics, probe."""
+    return configured(directory, url, free_port(), {})
+
+
+def configured(directory: Path, url: str, http_port: int, spec: dict[str, Any], *flags: str) -> tuple[Process, int]:
+    """The same, with more in its `spec` and further flags; `http_port` is for its metrics."""
     port = free_port()
     document = {
         "apiVersion": "dicomadapter.io/v1alpha1",
         "kind": "DicomAdapter",
         "metadata": {"name": "bench", "namespace": "bench"},
-        "spec": {"aeTitle": "SINK", "port": port, "dicomStore": url},
+        "spec": {"aeTitle": "SINK", "port": port, "dicomStore": url, **spec},
     }
     file = directory / "dicomadapter.json"
     file.write_text(json.dumps(document))
-    arguments = ("import", f"--config={file}", f"--mounts_directory={directory}", f"--http_port={free_port()}", "--http_host=127.0.0.1")
+    arguments = (
+        "import",
+        f"--config={file}",
+        f"--mounts_directory={directory}",
+        f"--http_port={http_port}",
+        "--http_host=127.0.0.1",
+        *flags,
+    )
     return listening(Process(python("dicom_adapter", *arguments), quiet=True), port)
 
 

@@ -76,12 +76,15 @@ class Connection(asyncio.BufferedProtocol):
             self._left = size + 2
 
     def _answer(self) -> None:
+        body = self._body()
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        self._begin()
+
+    def _body(self) -> bytes:
         element = self._start.find(b"\x02\x00\x03\x00UI") + 6  # (0002,0003) Media Storage SOP Instance UID
         length = int.from_bytes(self._start[element : element + 2], "little")
         uid = self._start[element + 2 : element + 2 + length].rstrip(b"\0").decode() if element > 6 else ""
-        body = json.dumps({"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [uid]}}]}}).encode()
-        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        self._begin()
+        return json.dumps({"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [uid]}}]}}).encode()
 
 
 async def serve() -> None:

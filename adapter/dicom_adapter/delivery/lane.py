@@ -29,6 +29,7 @@ from dicom_adapter.spool.spool import Spool
 
 _T = TypeVar("_T")
 _FAILURES = 3  # in a row, until the lane takes it to be the destination
+_FEW, _MOMENT = 4, 0.02
 _LONGEST_PAUSE = 300.0  # of one instance
 _MEMORY = 64 << 20  # of instances that are being sent by all lanes
 
@@ -147,6 +148,7 @@ class Lane:
             while True:
                 await self._something_due()
                 await self._pause()
+                await self._gather()
                 passage = await self.target.gate.wait()
                 most = self.target.most
                 batch = self.queue.take(most.instances, most.bytes, trial=passage.permit.trial or self.failing)
@@ -192,6 +194,11 @@ class Lane:
                 await self._pulse.wait()
             else:
                 await asyncio.sleep(self._not_before - self._loop.time())
+
+    async def _gather(self) -> None:
+        """While several requests are under way, what comes within a moment shares the next one: a request costs more than an image."""
+        if self._deliveries >= _FEW and not self.failing and self.queue.due < self.target.most.instances:
+            await asyncio.sleep(_MOMENT)
 
     async def _read_directory(self) -> None:
         reading = self.queue.begin_reading()

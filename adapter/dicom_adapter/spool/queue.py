@@ -96,6 +96,11 @@ class Queue:
         return len(self._known) + len(self._taken)
 
     @property
+    def due(self) -> int:
+        """Entries that may be taken now."""
+        return sum(len(line.ready) for line in self._lines.values())
+
+    @property
     def oldest(self) -> float | None:
         """When the oldest came, those that are being delivered included: time.time()."""
         ids = [*self._known, *self._taken, *(() if self._dropped is None else (self._dropped,))]
@@ -104,7 +109,7 @@ class Queue:
     @property
     def needs_reading(self) -> bool:
         """Whether the window runs low and there is more on disk."""
-        low = sum(len(line.ready) for line in self._lines.values()) < self._window // 4
+        low = self.due < self._window // 4
         return self._beyond and self._reading is None and low and self._now() >= self._next_round
 
     def wait(self) -> float:

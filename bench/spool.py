@@ -1,0 +1,162 @@
+"""AfterSpool: how fast images are acknowledged and delivered, beside what the disk can do and beside stock pynetdicom with `requests`.
+
+    python -m bench.spool [--associations 1 4 16] [--latency 100 200] [--seconds 3] [--rounds 3] [--directory /tmp]
+
+(a) The disk's raw rate: as many threads as there are associations write files of the same size, fdatasync, rename and fsync the directory,
+each for itself, on the same volume. Beside it the images that the adapter acknowledges while the store is down, so that the disk has
+nothing else to do. The aim is 0.7 of raw.
+
+(b) A store with 100 and 200 ms answers and one association, where a gateway that waits for the store gets 10 and 5 images a second: images
+acknowledged, and from the first one on images delivered until none is left. The aims are 500 acknowledged (if the disk does that) and 300
+delivered a second.
+
+A round of everything is measured one after the other, so that what else the machine does hits all alike; shown is the best round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.load import images, receivers
+from bench.load.process import Process, python
+from bench.wan import Association, inject, measure
+from tests.support.orthanc import free_port
+
+AIM, ACKNOWLEDGED, DELIVERED = 0.7, 500, 300
+
+
+def raw(directory: Path, threads: int, seconds: float) -> float:
+    """Files a second that the disk makes safe, each with two syncs of its own."""
+    root = directory / "raw"
+    for name in ("incoming", "ready"):
+        (root / name).mkdir(parents=True)
+    data = os.urandom(images.SIZES["0.5MB"])
+    ready = os.open(root / "ready", os.O_RDONLY)
+    until = time.monotonic() + seconds
+    counts = [0] * threads
+
+    def work(number: int) -> None:
+        while time.monotonic() < until:
+            name = f"{number}-{counts[number]}"
+            file = os.open(root / "incoming" / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            os.write(file, data)
+            os.fdatasync(file)
+            os.close(file)
+            os.rename(root / "incoming" / name, root / "ready" / name)
+            os.fsync(ready)
+            counts[number] += 1
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    os.close(ready)
+    shutil.rmtree(root)
+    return sum(counts) / seconds
+
+
+@contextmanager
+def adapter(directory: Path, url: str) -> Iterator[tuple[int, int]]:
+    """Ours with an empty spool; its port, and that of its status."""
+    spool, http = directory / "spool", free_port()
+    spool.mkdir()
+    spec: dict[str, Any] = {"delivery": {"acknowledge": "AfterSpool"}}
+    process, port = receivers.configured(directory, url, http, spec, f"--spool_directory={spool}")
+    try:
+        yield port, http
+    finally:
+        process.end()
+        shutil.rmtree(spool)
+
+
+def waiting(http: int) -> int:
+    """Images in the spool."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{http}/status") as answer:
+        return int(json.load(answer)["spool"]["instances"])
+
+
+def far(directory: Path, url: str, file: Path, first: int, seconds: float) -> tuple[float, float]:
+    """Acknowledged a second over one association, and delivered a second until none is left."""
+    with adapter(directory, url) as (port, http):
+        lane = Association(port, file, first)
+        began = time.monotonic()
+        acknowledged, _ = measure([lane], seconds)
+        while waiting(http):
+            time.sleep(0.02)
+        return acknowledged, len(lane.stored) / (time.monotonic() - began)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.spool", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--associations", nargs="+", type=int, default=[1, 4, 16], metavar="N")
+    parser.add_argument("--latency", nargs="+", type=int, default=[100, 200], metavar="MS")
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--directory", default=tempfile.gettempdir(), help="where the spool is to be: a disk, no memory")
+    options = parser.parse_args()
+    rates: dict[tuple[str, int], list[float]] = {}
+    number = 0
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as name:
+        directory = Path(name)
+        file = images.write(directory, "0.5MB").files[0]
+        sink = Process(python("bench.load.batches"))
+        url = f"http://127.0.0.1:{int(sink.answer())}/dicom-web"
+        peer, peer_port = receivers.relay(directory, url)
+        try:
+            for _ in range(options.rounds):
+                for associations in options.associations:
+                    number += 100_000_000
+                    rates.setdefault(("raw", associations), []).append(raw(directory, associations, options.seconds))
+                    inject(sink, 0, 1.0)
+                    with adapter(directory, url) as (port, _):
+                        lanes = [Association(port, file, number + 1_000_000 * lane) for lane in range(associations)]
+                        rates.setdefault(("ours", associations), []).append(measure(lanes, options.seconds)[0])
+                for milliseconds in options.latency:
+                    number += 100_000_000
+                    inject(sink, milliseconds, 0)
+                    acknowledged, delivered = far(directory, url, file, number, options.seconds)
+                    rates.setdefault(("acknowledged", milliseconds), []).append(acknowledged)
+                    rates.setdefault(("delivered", milliseconds), []).append(delivered)
+                    lane = Association(peer_port, file, number + 50_000_000)
+                    rates.setdefault(("peer", milliseconds), []).append(measure([lane], options.seconds)[0])
+        finally:
+            peer.end()
+            sink.end()
+    show(options, {key: max(values) for key, values in rates.items()})
+
+
+def show(options: argparse.Namespace, best: dict[tuple[str, int], float]) -> None:
+    """The two tables."""
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the end")
+    print(f"images of 0.5 MB, best of {options.rounds} rounds of {options.seconds:g} s\n")
+    print(f"{'associations':>12} {'raw/s':>8} {'acknowledged/s':>15} {'of raw':>7}")
+    for associations in options.associations:
+        disk, ours = best["raw", associations], best["ours", associations]
+        print(f"{associations:12} {disk:8.0f} {ours:15.0f} {ours / disk:7.2f}" + ("" if ours >= AIM * disk else f"  MISSED {AIM}"))
+    print(f"\n{'store':>8} {'acknowledged/s':>15} {'delivered/s':>12} {'pynetdicom + requests':>22} {'ratio':>7}")
+    for milliseconds in options.latency:
+        acknowledged, delivered, peer = (best[kind, milliseconds] for kind in ("acknowledged", "delivered", "peer"))
+        wanted = min(ACKNOWLEDGED, AIM * best["raw", options.associations[0]])
+        missed = [f"MISSED {aim:.0f}" for rate, aim in ((acknowledged, wanted), (delivered, DELIVERED)) if rate < aim]
+        line = f"{milliseconds:5} ms {acknowledged:15.0f} {delivered:12.0f} {peer:22.1f} {acknowledged / peer:7.0f}"
+        print("  ".join((line, *missed)))
+
+
+if __name__ == "__main__":
+    main()
