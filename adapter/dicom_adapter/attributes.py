@@ -58,6 +58,11 @@ class Attribute:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def keyword(self) -> str:
+        """Its keyword; empty when PS3.6 has none."""
+        return keyword_for_tag(self.tag)
+
 
 def parse(name: str) -> Attribute:
     """The attribute that a keyword or eight hexadecimal digits name.

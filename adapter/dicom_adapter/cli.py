@@ -27,6 +27,7 @@ from dicom_adapter.environment import CannotRun, Environment
 from dicom_adapter.export.command import export
 from dicom_adapter.node import Node, Surroundings
 from dicom_adapter.reader import did_you_mean
+from dicom_adapter.route import route
 from dicom_adapter.spec.store import GOOGLE_HOSTS
 
 _CANNOT_RUN, _WRONG = 1, 2
@@ -41,6 +42,7 @@ A DICOM node whose storage is a DICOMweb service.
   import       receive images (C-STORE) and store them (STOW-RS); what runs when the first argument is a flag
   export       fetch what arrives in a store (WADO-RS) and send it to a DICOM node (C-STORE) or to another store
   check        walk the way to the store step by step and say what is in the way; stores nothing
+  route        tell which routes and destinations DICOM files would take, and why; sends nothing
   echo         call another DICOM node (C-ECHO) and say what is in the way
 
   --help       this text; dicom-adapter COMMAND --help lists the flags of one
@@ -118,9 +120,7 @@ def _check(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, 
         out.write(flags.check_usage())
         return 0
     environment = Environment.read(variables)
-    document_in_pod = Path(scanned.values.get("--mounts_directory") or startup.MOUNTS, _IN_THE_POD)
-    if not google_flags.ALIASES.values() & scanned.values.keys() and "--config" not in scanned.values and document_in_pod.exists():
-        scanned.values["--config"] = str(document_in_pod)
+    _find_document(scanned)
     try:
         plan = _plan(scanned, environment, google_hosts)
         logs.configure(err, "text", LogLevel.ERROR)
@@ -135,6 +135,31 @@ def _check(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, 
         err.write(f"{error}\n")
         return _CANNOT_RUN
     return 0 if reachable else _CANNOT_RUN
+
+
+def _find_document(scanned: flags.Scanned) -> None:
+    """In a pod, what is not said is in the document that the operator has put there."""
+    in_pod = Path(scanned.values.get("--mounts_directory") or startup.MOUNTS, _IN_THE_POD)
+    if not google_flags.ALIASES.values() & scanned.values.keys() and "--config" not in scanned.values and in_pod.exists():
+        scanned.values["--config"] = str(in_pod)
+
+
+def _route(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
+    scanned = flags.scan(arguments, "route")
+    if scanned.help:
+        out.write(flags.route_usage())
+        return 0
+    _find_document(scanned)
+    if not scanned.files:
+        scanned.errors.append(ConfigError("FILE", "is missing; name at least one DICOM file"))
+    try:
+        plan = _plan(scanned, Environment.read(variables), google_hosts)
+    except ConfigErrors as errors:
+        err.write(f"{errors}\n")
+        return _WRONG
+    logs.configure(err, "text", LogLevel.ERROR)
+    taken = route(plan.config, scanned.files, scanned.values.get("--calling_ae", ""), out, as_json="--json" in scanned.values)
+    return 0 if taken else _CANNOT_RUN
 
 
 def _echo(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
@@ -170,7 +195,7 @@ def _call(address: str, scanned: flags.Scanned) -> Call:
     return Call(peer, title, seconds, "--json" in values)
 
 
-_COMMANDS = {"import": _import, "check": _check, "echo": _echo, "export": export}
+_COMMANDS = {"import": _import, "check": _check, "route": _route, "echo": _echo, "export": export}
 
 
 async def _serve(plan: _Plan, log: logs.EventLog) -> int:
@@ -190,9 +215,8 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
     text = startup.read_document(values["--config"], errors) if "--config" in values else None
     file_given = "--config" in values or any(error.path == "--config" for error in errors)
     aliases = {path: flag for path, flag in google_flags.aliases(values).items() if not file_given or path in overrides}
-    if not file_given and "spec.peers" not in overrides and environment.aets:
-        overrides |= google_flags.from_environment(environment.aets, errors)
-        aliases["spec.peers"] = google_flags.AETS_VARIABLE
+    if not file_given:
+        google_flags.from_environment(environment.google, overrides, aliases, errors)
     config: Config | None = None
     if text is not None or not file_given:
         try:

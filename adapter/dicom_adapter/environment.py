@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from dicom_adapter import messages
+from dicom_adapter import google_flags, messages
 from dicom_adapter.config import Config, CredentialKind, Credentials
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
 
@@ -26,7 +26,7 @@ class Environment:
     pod_namespace: str = ""
     pod_name: str = ""
     google_application_credentials: str = ""
-    aets: str = ""
+    google: Mapping[str, str] = field(default_factory=dict)
     temporary_directory: str = TEMPORARY_DIRECTORY
     proxies: Proxies = NO_PROXIES
 
@@ -37,7 +37,7 @@ class Environment:
             pod_namespace=variables.get("POD_NAMESPACE", ""),
             pod_name=variables.get("POD_NAME", ""),
             google_application_credentials=variables.get("GOOGLE_APPLICATION_CREDENTIALS", ""),
-            aets=variables.get("ENV_AETS_JSON", ""),
+            google={name: variables.get(name, "") for name in google_flags.VARIABLES},
             temporary_directory=variables.get("TMPDIR", "") or TEMPORARY_DIRECTORY,
             proxies=_proxies(variables),
         )

@@ -42,6 +42,10 @@ ECHO_FLAGS = (
     Flag("--timeout", "SECONDS", "how long each step may take (default 10)", needs_value=True),
     *CHECK_FLAGS,
 )
+ROUTE_FLAGS = (
+    Flag("--calling_ae", "AE", "the AE title that the sender calls itself (default none, which only a route for every sender matches)"),
+    Flag("--json", "", "one JSON document instead of lines", switch=True),
+)
 FLAGS = (
     *OWN_FLAGS,
     *(Flag(flag.name, flag.value, flag.help, flag.switch) for flag in GOOGLE_FLAGS),
@@ -49,7 +53,8 @@ FLAGS = (
 )
 
 
-_OF_COMMAND = {"import": FLAGS, "check": (*CHECK_FLAGS, *FLAGS), "echo": ECHO_FLAGS}
+_OF_COMMAND = {"import": FLAGS, "check": (*CHECK_FLAGS, *FLAGS), "echo": ECHO_FLAGS, "route": (*ROUTE_FLAGS, *FLAGS)}
+_WITH_FILES = ("route",)
 
 
 @dataclass(slots=True)
@@ -59,6 +64,7 @@ class Scanned:
     values: dict[str, str] = field(default_factory=dict)
     errors: list[ConfigError] = field(default_factory=list)
     help: bool = False
+    files: list[str] = field(default_factory=list)
 
 
 def scan(arguments: Sequence[str], command: str = "import", known_flags: Sequence[Flag] = ()) -> Scanned:
@@ -72,6 +78,8 @@ def scan(arguments: Sequence[str], command: str = "import", known_flags: Sequenc
         flag = known.get(name)
         if word in ("--help", "-h"):
             found.help = True
+        elif flag is None and command in _WITH_FILES and not word.startswith("-"):
+            found.files.append(word)
         elif flag is None:
             found.errors.append(_unknown(name, known, command))
             if not equals and rest and not rest[0].startswith("--"):
@@ -140,6 +148,25 @@ Configuration and flags are those of dicom-adapter import; its other flags are a
 no flag is needed: kubectl exec deploy/NAME -- dicom-adapter check
 
 Exit status: 0 when images can be stored, 1 when there is an obstacle, 2 when a flag or the document is wrong.
+"""
+
+
+def route_usage() -> str:
+    """The help of `dicom-adapter route`."""
+    lines = "\n".join(line(flag) for flag in (*OWN_FLAGS[:1], *ROUTE_FLAGS))
+    return f"""\
+usage: dicom-adapter route [--config FILE] FILE... [FLAG...]
+
+Tells which routes and destinations DICOM files would take, and why; sends nothing. No patient's name, number or birthday is shown.
+
+{lines}
+
+  --help                       this text
+
+The flags of dicom-adapter import are accepted, those of Google's adapter for destinations among them. In a pod of the operator no --config
+is needed.
+
+Exit status: 0 when every file would be taken, 1 when one cannot be read or would be refused, 2 when a flag or the document is wrong.
 """
 
 

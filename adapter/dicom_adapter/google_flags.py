@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-from dicom_adapter.config import Acknowledge, ConfigError, LogLevel, OnConflict, Retry
+from dicom_adapter import google_routes
+from dicom_adapter.config import Acknowledge, ConfigError, LogLevel, OnConflict, Retry, Routing
+from dicom_adapter.google_routes import Fields
 
 
 def _text(value: str) -> str:
@@ -63,14 +65,17 @@ def _number_of(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
-def _dictionary_file(path: str) -> list[dict[str, Any]]:
-    try:
-        with Path(path).open("rb") as file:
-            return _dictionary(file.read(_MAXIMUM_DICTIONARY).decode("utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read '{path[:200]}' ({error.strerror or 'no access'}); name a readable file") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"'{path[:200]}' is not UTF-8 text; write JSON") from error
+def _from_file(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def of(path: str) -> Any:
+        try:
+            with Path(path).open("rb") as file:
+                return read(file.read(_MAXIMUM_DICTIONARY).decode("utf-8"))
+        except OSError as error:
+            raise ValueError(f"cannot read '{path[:200]}' ({error.strerror or 'no access'}); name a readable file") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"'{path[:200]}' is not UTF-8 text; write JSON") from error
+
+    return of
 
 
 def _if_true(meaning: str) -> Callable[[str], str | None]:
@@ -147,7 +152,7 @@ GOOGLE_FLAGS = (
         "FILE",
         "spec.peers",
         'a file with the known AEs as JSON, [{"name": AE, "host": HOST, "port": PORT}] (peers)',
-        _dictionary_file,
+        _from_file(_dictionary),
     ),
     GoogleFlag(
         "--aet_dictionary_inline",
@@ -155,6 +160,28 @@ GOOGLE_FLAGS = (
         "spec.peers",
         "the same JSON itself; it wins over --aet_dictionary, which wins over ENV_AETS_JSON (peers)",
         _dictionary,
+    ),
+    GoogleFlag(
+        "--destination_config_path",
+        "FILE",
+        "spec.routes",
+        'a file with further destinations as JSON, [{"filter": FILTER, "dicomweb_destination": URL}] (destinations, routes)',
+        _from_file(google_routes.read),
+    ),
+    GoogleFlag(
+        "--destination_config_inline",
+        "JSON",
+        "spec.routes",
+        "the same JSON itself; it wins over --destination_config_path, which wins over ENV_DESTINATION_CONFIG_JSON (destinations, routes)",
+        google_routes.read,
+    ),
+    GoogleFlag(
+        "--send_to_all_matching_destinations",
+        "",
+        "spec.routing",
+        "to the destinations of every filter that matches, not of the first one alone (routing: AllMatches)",
+        _if_true(Routing.ALL_MATCHES),
+        switch=True,
     ),
     GoogleFlag(
         "--fuzzy_matching",
@@ -182,21 +209,31 @@ GOOGLE_FLAGS = (
     GoogleFlag("--verbose", "", "spec.logLevel", "log everything (logLevel: Debug)", _if_true(LogLevel.DEBUG), switch=True),
 )
 ALIASES: Mapping[str, str] = {flag.path: flag.name for flag in GOOGLE_FLAGS if flag.path}
-AETS_VARIABLE = "ENV_AETS_JSON"
+_VARIABLES: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+    ("spec.peers", "ENV_AETS_JSON", _dictionary),
+    ("spec.routes", "ENV_DESTINATION_CONFIG_JSON", google_routes.read),
+)
+VARIABLES = tuple(name for _, name, _ in _VARIABLES)
 
 
 def aliases(values: Mapping[str, str]) -> dict[str, str]:
     """What to call a field in an error: the flag that has set it, else the one that could have."""
-    return {**ALIASES, **{flag.path: flag.name for flag in GOOGLE_FLAGS if flag.path and values.get(flag.name)}}
+    given = {flag.path: flag.name for flag in GOOGLE_FLAGS if flag.path and values.get(flag.name)}
+    return {**ALIASES, **given, "spec.destinations": given.get("spec.routes", ALIASES["spec.routes"])}
 
 
-def from_environment(aets: str, errors: list[ConfigError]) -> dict[str, Any]:
-    """What Google's adapter takes from its environment when no flag says it."""
-    try:
-        return {"spec.peers": _dictionary(aets)} if aets else {}
-    except ValueError as error:
-        errors.append(ConfigError(AETS_VARIABLE, str(error)))
-        return {}
+def from_environment(variables: Mapping[str, str], found: dict[str, Any], named: dict[str, str], errors: list[ConfigError]) -> None:
+    """What Google's adapter takes from its environment when no flag says it: added to `found`, and its name to `named` for errors."""
+    for path, name, read in _VARIABLES:
+        if path not in found and (text := variables.get(name)):
+            try:
+                fields = read(text)
+            except ValueError as error:
+                errors.append(ConfigError(name, str(error)))
+                continue
+            fields = fields if isinstance(fields, Fields) else Fields({path: fields})
+            found |= fields
+            named |= dict.fromkeys(fields, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +268,9 @@ def overrides(values: Mapping[str, str], errors: list[ConfigError]) -> dict[str,
         except ValueError as error:
             errors.append(ConfigError(flag.name, str(error)))
         else:
-            if read is not None:
+            if isinstance(read, Fields):
+                found |= read
+            elif read is not None:
                 found[flag.path] = str(read) if isinstance(read, str) else read
     return found
 

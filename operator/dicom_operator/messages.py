@@ -61,6 +61,11 @@ def destination_twice(name: str) -> str:
     return f"'{name}' is there twice; give each destination a name of its own"
 
 
+def name_of_the_spool(name: str) -> str:
+    """A destination that would have the directory of something else."""
+    return f"'{name}' is a directory of the spool; choose another"
+
+
 def unknown_destination(name: str, nearest: str) -> str:
     """A route to a destination that there is not."""
     return f"`{name}` is not in `spec.destinations`{nearest or '; add it there, or write dicomStore'}"

@@ -29,12 +29,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One thing that a route asks, for whoever wants to know why it matched or not; `found` may be patient data."""
+    """One thing that a route asks, for whoever wants to know why it matched or not; `found` may be patient data.
+
+    `tag` and `vr` are those of the attribute; the sender's AE title has none.
+    """
 
     what: str
     wanted: tuple[str, ...]
     found: tuple[str, ...]
     matched: bool
+    tag: int | None = None
+    vr: str = "AE"
 
 
 class Router:
@@ -80,13 +85,14 @@ def compare(route: Route, calling_ae_title: str, elements: Mapping[int, Element]
 def _compared(match: AttributeMatch, elements: Mapping[int, Element]) -> Compared:
     element = elements.get(match.attribute.tag)
     values = texts(element, elements) if element else ()
-    person_name = (element.vr if element else match.attribute.vr) == "PN"
-    matched = any(_like(pattern, value, person_name) for value in values for pattern in match.values)
-    return Compared(_named(match.attribute), tuple(pattern.text for pattern in match.values), values, matched)
+    vr = element.vr if element else match.attribute.vr
+    matched = any(_like(pattern, value, vr == "PN") for value in values for pattern in match.values)
+    return Compared(_named(match.attribute), tuple(pattern.text for pattern in match.values), values, matched, match.attribute.tag, vr)
 
 
 def _named(attribute: Attribute) -> str:
-    return f"{attribute} ({attribute.tag >> 16:04X},{attribute.tag & 0xFFFF:04X})"
+    tag = f"({attribute.tag >> 16:04X},{attribute.tag & 0xFFFF:04X})"
+    return f"{attribute.keyword} {tag}" if attribute.keyword else tag
 
 
 def _like(pattern: Pattern, value: str, person_name: bool) -> bool:

@@ -11,6 +11,7 @@ from dicom_adapter.spec.peers import is_host
 
 MOST_DESTINATIONS = 32
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_OF_THE_SPOOL = ("incoming", "requests", "lock")
 _NODE = ("aeTitle", "host", "port")
 
 
@@ -53,6 +54,8 @@ def _name(reader: Reader) -> str:
     name = reader.text("name", required="write a name for routes to refer to")
     if name == DICOM_STORE:
         reader.problem("name", f"'{name}' is the name of spec.dicomStore; choose another")
+    elif name in _OF_THE_SPOOL:
+        reader.problem("name", f"'{name}' is a directory of the spool; choose another")
     elif name and not _NAME.fullmatch(name):
         reader.problem("name", f"{name[:70]!r} cannot be a name; write at most 63 lower-case letters, digits and '-', such as 'archive'")
     return name

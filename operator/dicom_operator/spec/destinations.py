@@ -17,6 +17,9 @@ from dicom_operator.spec.titles import ae_title
 DICOM_STORE = "dicomStore"
 """The name by which routes call `spec.dicomStore`."""
 
+OF_THE_SPOOL = ("incoming", "requests", "lock")
+"""Directories beside those of the destinations."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -37,6 +40,8 @@ def destinations(spec: Section) -> tuple[Destination, ...]:
         destination = _destination(item)
         if destination.name in (DICOM_STORE, *(other.name for other in found)):
             raise SpecError(f"{item.path}.name", messages.destination_twice(destination.name))
+        if destination.name in OF_THE_SPOOL:
+            raise SpecError(f"{item.path}.name", messages.name_of_the_spool(destination.name))
         found.append(destination)
     return tuple(found)
 

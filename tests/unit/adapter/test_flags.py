@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dicom_adapter.config import ConfigError
+from dicom_adapter.config import ConfigError, ConfigErrors
+from dicom_adapter.document import load
 from dicom_adapter.flags import FLAGS, scan, usage
 from dicom_adapter.google_flags import aliases, from_environment, notices, overrides
+
+SHAPE = '[{"filter": "Modality=MG&AETitle=CT1", "dicomweb_destination": URL}], or name, host and port instead of dicomweb_destination'
 
 
 def test_both_spellings_of_a_value_and_bare_switches() -> None:
@@ -64,8 +68,8 @@ def test_an_ae_dictionary_is_read_as_leniently_as_googles_adapter_reads_it(text:
     file.write_text(text)
     assert overrides({"--aet_dictionary": str(file)}, errors) == {"spec.peers": WORKSTATION}
     assert overrides({"--aet_dictionary": str(file), "--aet_dictionary_inline": "[]"}, errors) == {"spec.peers": []}
-    assert from_environment(text, errors) == {"spec.peers": WORKSTATION}
-    assert from_environment("", errors) == {}
+    assert environment(errors, ENV_AETS_JSON=text) == {"spec.peers": WORKSTATION}
+    assert environment(errors) == {}
     assert errors == []
 
 
@@ -80,8 +84,59 @@ def test_errors_name_the_flag_that_was_given() -> None:
     assert aliases({"--aet_dictionary": "x"})["spec.peers"] == "--aet_dictionary"
     assert aliases({"--aet_dictionary": "x", "--aet_dictionary_inline": "y"})["spec.peers"] == "--aet_dictionary_inline"
     errors: list[ConfigError] = []
-    assert from_environment("{}", errors) == {}
+    assert environment(errors, ENV_AETS_JSON="{}") == {}
     assert [str(error) for error in errors] == ["ENV_AETS_JSON: is no list of AEs; write [{name: AE, host: HOST, port: PORT}]"]
+
+
+DESTINATIONS = """[
+  {'filter': 'AETitle=MAMMO&Modality=MG\\US', dicomweb_destination: 'https://archive.example/dicom-web/studies'},
+  {"filter": "00080080=*Hospital*", "name": "PACS", "host": "10.1.2.3", "port": "104"},
+  {"filter": "", "dicomweb_destination": "https://archive.example/dicom-web/"},
+]"""
+ROUTED = {
+    "spec.destinations": [
+        {"name": "destination-1", "dicomStore": "https://archive.example/dicom-web"},
+        {"name": "destination-2", "aeTitle": "PACS", "host": "10.1.2.3", "port": 104},
+    ],
+    "spec.routes": [
+        {
+            "match": {"callingAETitle": "MAMMO", "attributes": [{"keyword": "Modality", "values": ["MG", "US"]}]},
+            "destinations": ["destination-1"],
+        },
+        {"match": {"attributes": [{"keyword": "00080080", "values": ["*Hospital*"]}]}, "destinations": ["destination-2"]},
+        {"match": {}, "destinations": ["destination-1"]},
+    ],
+}
+
+
+def test_googles_destination_configuration_becomes_destinations_and_routes(tmp_path: Path) -> None:
+    errors: list[ConfigError] = []
+    assert overrides({"--destination_config_inline": DESTINATIONS}, errors) == ROUTED
+    file = tmp_path / "destinations.json"
+    file.write_text(DESTINATIONS)
+    assert overrides({"--destination_config_path": str(file)}, errors) == ROUTED
+    assert overrides({"--destination_config_path": str(file), "--destination_config_inline": "[]"}, errors)["spec.routes"] == []
+    assert environment(errors, ENV_DESTINATION_CONFIG_JSON=DESTINATIONS) == ROUTED
+    assert overrides({"--send_to_all_matching_destinations": "true"}, errors) == {"spec.routing": "AllMatches"}
+    assert errors == []
+
+
+def test_what_is_wrong_in_it_is_said_of_the_flag_that_gave_it() -> None:
+    given = {"--dimse_aet": "GATE", "--dicomweb_address": "https://pacs.example/dicom-web", "--destination_config_inline": DESTINATIONS}
+    found = overrides({**given, "--destination_config_inline": DESTINATIONS.replace("Modality", "Modalty")}, [])
+    with pytest.raises(ConfigErrors) as caught:
+        load(None, found, aliases=aliases(given))
+    assert [str(error) for error in caught.value.errors] == [
+        "--destination_config_inline: 'Modalty' is neither the keyword of an attribute nor its tag as ggggeeee; did you mean 'Modality'?"
+    ]
+    assert load(None, overrides(given, []), aliases=aliases(given)).routes[0].destinations == ("destination-1",)
+    assert aliases({"--destination_config_path": "x"})["spec.destinations"] == "--destination_config_path"
+
+
+def environment(errors: list[ConfigError], **variables: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    from_environment(variables, found, {}, errors)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -90,6 +145,29 @@ def test_errors_name_the_flag_that_was_given() -> None:
         ("--persistent_file_upload_retry_amount", "20", "'20' is not a number of retries; write a number from 0 to 19"),
         ("--min_upload_delay", "0", "'0' is not a number of milliseconds; write a number from 10 to 60000"),
         ("--max_waiting_time_between_uploads", "1h", "'1h' is not a number of milliseconds; write a number from 10 to 300000"),
+        ("--destination_config_inline", "[{", f"is no JSON; write {SHAPE}"),
+        ("--destination_config_inline", "{}", f"is no list of destinations; write {SHAPE}"),
+        (
+            "--destination_config_inline",
+            '[{"dicomweb_destination": "https://a.example"}]',
+            "entry 0 has no filter; write one, or an empty text to match every image",
+        ),
+        (
+            "--destination_config_inline",
+            '[{"filter": "Modality", "dicomweb_destination": "https://a.example"}]',
+            "entry 0 has the condition 'Modality'; write KEYWORD=VALUE, joined by & when there are several",
+        ),
+        (
+            "--destination_config_inline",
+            '[{"filter": "AETitle=A&AETitle=B", "dicomweb_destination": "https://a.example"}]',
+            "entry 0 has two AE titles, which no sender has; write an entry for each",
+        ),
+        (
+            "--destination_config_inline",
+            '[{"filter": "", "name": "PACS", "port": 104}]',
+            "entry 0 has neither dicomweb_destination nor host; write the URL of a store, or name, host and port of a node",
+        ),
+        ("--destination_config_path", "/nowhere", "cannot read '/nowhere' (No such file or directory); name a readable file"),
         ("--aet_dictionary_inline", "[{", "is no JSON; write [{name: AE, host: HOST, port: PORT}]"),
         ("--aet_dictionary_inline", "{name: A}", "is no list of AEs; write [{name: AE, host: HOST, port: PORT}]"),
         (

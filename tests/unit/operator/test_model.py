@@ -59,6 +59,7 @@ ROUTES_REFUSED = [
         "'archive' is there twice; give each destination a name of its own",
     ),
     ({"destinations": [{**ARCHIVE, "name": "dicomStore"}]}, "spec.destinations[0].name", None),
+    ({"destinations": [{**ARCHIVE, "name": "lock"}]}, "spec.destinations[0].name", "'lock' is a directory of the spool; choose another"),
     (
         {"destinations": [{"name": "archive"}]},
         "spec.destinations[0]",
