@@ -196,11 +196,18 @@ class Exporter(Adapter):
     """`dicom-adapter export` as a process of its own."""
 
     def __init__(
-        self, spec: Mapping[str, Any], *, environment: Mapping[str, str] | None = None, wait: bool = True, command: Any = None
+        self,
+        spec: Mapping[str, Any],
+        *,
+        environment: Mapping[str, str] | None = None,
+        wait: bool = True,
+        command: Any = None,
+        ledger: Path | None = None,
     ) -> None:
         extra = {} if command is None else {"command": command}
         super().__init__("", environment=environment, wait=wait, **extra)
         self._spec = dict(spec)
+        self._ledger = ledger
 
     def _command_line(self, directory: Path) -> list[str]:
         document = {
@@ -211,7 +218,8 @@ class Exporter(Adapter):
         }
         file = directory / "dicomexport.yaml"
         file.write_text(json.dumps(document))
-        return ["export", f"--config={file}", f"--mounts_directory={self.mounts}", f"--http_port={self.http_port}"]
+        ledger = [f"--ledger={self._ledger}"] if self._ledger else []
+        return ["export", f"--config={file}", f"--mounts_directory={self.mounts}", f"--http_port={self.http_port}", *ledger]
 
 
 def spec(store: WadoStore, pubsub: PubSub, port: int, **more: Any) -> dict[str, Any]:

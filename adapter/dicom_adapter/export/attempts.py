@@ -36,13 +36,13 @@ class Attempts:
         return self._add(message, always=True)
 
     def suspect(self, message: str) -> int:
-        """One more if others got through since the last; how many there have been."""
+        """One more if others got through since the last: the first proves nothing. How many there have been."""
         return self._add(message, always=False)
 
     def _add(self, message: str, *, always: bool) -> int:
         tried = self._tried.get(message)
         if tried is None:
-            tried = self._tried[message] = _Tried(0, -1)
+            tried = self._tried[message] = _Tried(0, self._stored())
             if len(self._tried) > _MOST_MESSAGES:
                 oldest, _ = self._tried.popitem(last=False)
                 self.retained.discard(oldest)

@@ -23,6 +23,7 @@ _CANNOT_RUN, _WRONG = 1, 2
 _OWN_FLAGS = (
     flags.Flag("--config", "FILE", f"a {KIND} document, or its spec alone; the flags below win over it", needs_value=True),
     *flags.OWN_FLAGS[1:],
+    flags.Flag("--ledger", "FILE", "where source.poll and source.reconcile remember what was exported (default: in memory)"),
 )
 _FLAGS = (
     *_OWN_FLAGS,
@@ -99,6 +100,7 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         http_host=values.get("--http_host", ""),
         http_port=http_port or 0,
         proxies=environment.proxies,
+        ledger=values.get("--ledger", ""),
     )
     return _Plan(config, surroundings, "json" if style == "json" else "text")
 

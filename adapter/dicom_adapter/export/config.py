@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dicom_adapter.config import HEALTHCARE_SCOPE, Credentials, DicomStore, LogLevel
+from dicom_adapter.config import HEALTHCARE_SCOPE, AttributeMatch, Credentials, DicomStore, LogLevel
 
 KIND = "DicomExport"
 PUBSUB_URL = "https://pubsub.googleapis.com"
@@ -38,12 +38,22 @@ class PubSub:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """`spec.source.poll` and `spec.source.reconcile`: how often the store is searched, and how many days of studies."""
+
+    interval_seconds: int
+    lookback_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """`spec.source`."""
 
     store: DicomStore
     credentials: Credentials = _NONE
     pubsub: PubSub | None = None
+    poll: Sweep | None = None
+    reconcile: Sweep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class ExportConfig:
     source: Source
     destination: Peer | Web
     calling_ae_title: str = "EXPORTADAPTER"
+    filter: tuple[AttributeMatch, ...] = ()
     grouping: Grouping = Grouping.INSTANCE
     settle_seconds: int = 30
     transcode: Transcode = Transcode.WHEN_REFUSED

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from dicom_adapter import document
-from dicom_adapter.config import HEALTHCARE_SCOPE, ConfigErrors, CredentialKind, DicomStore, LogLevel
+from dicom_adapter import attributes, document
+from dicom_adapter.config import HEALTHCARE_SCOPE, AttributeMatch, ConfigErrors, CredentialKind, DicomStore, LogLevel
 from dicom_adapter.export.config import (
     KIND,
     PUBSUB_URL,
@@ -20,19 +20,23 @@ from dicom_adapter.export.config import (
     Peer,
     PubSub,
     Source,
+    Sweep,
     Transcode,
     Web,
 )
+from dicom_adapter.patterns import Pattern
 from dicom_adapter.reader import Problems, Reader
 from dicom_adapter.spec import credentials, store
+from dicom_adapter.spec.routes import MOST_ATTRIBUTES, MOST_VALUES, attribute_match
 from dicom_adapter.spec.store import GOOGLE_HOSTS, is_google_host
 
 _READ = (
-    "source", "destination", "callingAETitle", "grouping", "settleSeconds", "transcode", "delivery", "terminationGracePeriodSeconds",
-    "logLevel",
+    "source", "destination", "callingAETitle", "filter", "grouping", "settleSeconds", "transcode", "delivery",
+    "terminationGracePeriodSeconds", "logLevel",
 )  # fmt: skip
 _SUBSCRIPTION = re.compile(r"projects/[^/\s?#:]+/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 _TOPIC = re.compile(r"projects/[^/\s?#:]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+_CODE_STRING = re.compile(r"[A-Z0-9_]{1,16}")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._:-]{0,251}[A-Za-z0-9_.])?")
 
 
@@ -57,10 +61,13 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
     destination = _destination(spec, problems, google_hosts)
     calling = spec.text("callingAETitle", "EXPORTADAPTER")
     spec.check_ae_title("callingAETitle", calling)
+    wanted = _filter(spec.mapping("filter"))
     grouping = spec.choice("grouping", Grouping.INSTANCE)
     settle = spec.integer("settleSeconds", 30, 1, 300)
     transcode = spec.choice("transcode", Transcode.WHEN_REFUSED)
     delivery = _delivery(spec.mapping("delivery"))
+    if delivery.dead_letter_topic and source is not None and source.poll is not None:
+        spec.problem("delivery.deadLetter", "is a topic of Pub/Sub, which poll does without; remove it")
     grace = spec.integer("terminationGracePeriodSeconds", 120, 20, 3600)
     level = spec.choice("logLevel", LogLevel.INFO)
     if source is None or destination is None:
@@ -69,6 +76,7 @@ def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metad
         source=source,
         destination=destination,
         calling_ae_title=calling,
+        filter=wanted,
         grouping=grouping,
         settle_seconds=settle,
         transcode=transcode,
@@ -88,20 +96,42 @@ def _source(spec: Reader, problems: Problems, google_hosts: tuple[str, ...]) -> 
     if reader is None:
         spec.problem("source", "is missing; write dicomStore and pubsub below it")
         return None
-    reader.close(("dicomStore", "credentials", "pubsub"))
+    reader.close(("dicomStore", "credentials", "pubsub", "poll", "reconcile"))
     found = store.read(reader, google_hosts)
     access = credentials.read(reader, found, problems, google_hosts)
     if access.scopes == (HEALTHCARE_SCOPE,):
         access = replace(access, scopes=SCOPES)
     google = access.kind in (CredentialKind.GOOGLE_DEFAULT, CredentialKind.GOOGLE_KEY)
-    pubsub = _pubsub(reader, google, google_hosts)
-    return Source(found or DicomStore(url=""), access, pubsub)
+    if reader.has("pubsub") and reader.has("poll"):
+        spec.problem("source", "holds pubsub and poll; keep one of them")
+    elif not reader.has("pubsub") and not reader.has("poll"):
+        reader.problem(
+            "pubsub", "is missing; write subscription: projects/P/subscriptions/S below it; a store without Pub/Sub has poll: {} instead"
+        )
+    if reader.has("poll") and reader.has("reconcile"):
+        reader.problem("reconcile", "belongs to pubsub: poll sees everything; remove it")
+    return Source(
+        found or DicomStore(url=""),
+        access,
+        _pubsub(reader, google, google_hosts),
+        _sweep(reader.mapping("poll"), Sweep(60, 2)),
+        _sweep(reader.mapping("reconcile"), Sweep(86_400, 7)),
+    )
+
+
+def _sweep(reader: Reader | None, default: Sweep) -> Sweep | None:
+    if reader is None:
+        return None
+    reader.close(("intervalSeconds", "lookbackDays"))
+    return Sweep(
+        reader.integer("intervalSeconds", default.interval_seconds, 1, 7 * 86_400),
+        reader.integer("lookbackDays", default.lookback_days, 1, 36_500),
+    )
 
 
 def _pubsub(source: Reader, google: bool, google_hosts: tuple[str, ...]) -> PubSub | None:
     reader = source.mapping("pubsub")
     if reader is None:
-        source.problem("pubsub", "is missing; write subscription: projects/P/subscriptions/S below it")
         return None
     reader.close(("subscription", "endpoint", "allowInsecure"))
     subscription = reader.text("subscription", required="write projects/P/subscriptions/S").strip("/")
@@ -170,6 +200,22 @@ def _web(destination: Reader, problems: Problems, google_hosts: tuple[str, ...])
     if not reader.has("credentials"):  # never a token that nobody asked for: not even to Google
         return Web(found)
     return Web(found, credentials.read(reader, found, problems, google_hosts))
+
+
+def _filter(reader: Reader | None) -> tuple[AttributeMatch, ...]:
+    if reader is None:
+        return ()
+    reader.close(("modalities", "attributes"))
+    modalities = reader.texts("modalities", (), MOST_VALUES)
+    for index, modality in enumerate(modalities):
+        if not _CODE_STRING.fullmatch(modality):
+            reader.problem(f"modalities[{index}]", f"{modality[:20]!r} is no modality; write its code, such as CT")
+    found = [match for inner in reader.mappings("attributes", MOST_ATTRIBUTES) if (match := attribute_match(inner))]
+    if modalities:
+        found.insert(0, AttributeMatch(attributes.parse("Modality"), tuple(map(Pattern, modalities))))
+    elif not reader.has("attributes"):
+        reader.problem("modalities", "is missing; write modalities or attributes below it, or remove filter")
+    return tuple(found)
 
 
 def _delivery(reader: Reader | None) -> Delivery:

@@ -20,7 +20,7 @@ from dicom_adapter.export.notification import Notification
 
 LARGE_BYTES = 4 << 20
 """What is longer is not held whole."""
-_SOP_INSTANCE_UID, _SERIES_INSTANCE_UID = "00080018", "0020000E"
+_SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID, _STUDY_INSTANCES = "00080018", "0020000D", "0020000E", "00201208"
 _LONGEST_META = 64 << 10
 
 
@@ -134,12 +134,19 @@ class Fetcher:
         paths = []
         with _named():
             async for match in self._client.find(f"{found.resource}/instances", [("includefield", _SERIES_INSTANCE_UID)]):
-                series, instance = _uid(match, _SERIES_INSTANCE_UID) or found.series, _uid(match, _SOP_INSTANCE_UID)
+                series, instance = _value(match, _SERIES_INSTANCE_UID) or found.series, _value(match, _SOP_INSTANCE_UID)
                 if is_uid(series) and is_uid(instance):
                     paths.append(InstancePath(found.study, series, instance))
         if not paths:
             raise Failed(Result(Event.NOT_THERE, messages.nothing_found()))
         return paths
+
+    async def studies(self, dates: str) -> AsyncIterator[tuple[str, int | None]]:
+        """The studies with a Study Date in a range, and how many instances each has, where the store tells. Raises Failed."""
+        with _named():
+            async for match in self._client.find("/studies", [("StudyDate", dates), ("includefield", _STUDY_INSTANCES)]):
+                number = _value(match, _STUDY_INSTANCES)
+                yield _value(match, _STUDY_INSTANCE_UID), int(number) if number.isdigit() else None
 
     async def probe(self) -> Trouble | None:
         """Asks the store whether it is there; gives what is wrong."""
@@ -191,7 +198,7 @@ def _image(path: InstancePath, head: bytes, rest: AsyncIterator[bytes] | None) -
     return Image(path, meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, head, offset, rest)
 
 
-def _uid(match: dict[str, object], tag: str) -> str:
+def _value(match: dict[str, object], tag: str) -> str:
     element = match.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     return str(values[0]) if isinstance(values, list) and values else ""

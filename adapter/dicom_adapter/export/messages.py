@@ -10,6 +10,19 @@ from __future__ import annotations
 BOTH_PEERS = "Both C-STORE and STOW-RS flags should not be specified."
 NO_PEER = "Neither C-STORE nor STOW-RS flags have been specified."
 
+# -- sweeps ------------------------------------------------------------------------------------------
+
+
+def no_ledger(path: str) -> str:
+    """The file that --ledger names."""
+    return f"--ledger: '{path}' cannot be opened as a ledger; name a file in a directory that can be written to"
+
+
+def not_swept(text: str) -> str:
+    """The store could not be searched."""
+    return f"what notifications were lost of could not be looked for: {text}"
+
+
 # -- Pub/Sub -----------------------------------------------------------------------------------------
 
 
@@ -46,6 +59,9 @@ def pubsub_answers(status: int) -> str:
 SETTINGS_UNKNOWN = "the subscription's settings cannot be read (roles/pubsub.viewer): 10 s and no dead-letter policy are assumed"
 
 
+# -- the source --------------------------------------------------------------------------------------
+
+
 def credentials_unusable(what: str, name: str) -> str:
     """A Secret or ConfigMap that is not as it should be."""
     return f"{what} '{name}' is not usable; correct it, no restart is needed"
@@ -75,6 +91,11 @@ def no_part10() -> str:
 def other_instance() -> str:
     """What came is not what was asked for."""
     return "what the source gives is another instance"
+
+
+def unreadable(position: int, why: str) -> str:
+    """spec.filter asks for attributes of what is no data set."""
+    return f"its data set is unreadable at byte {position}: {why}"
 
 
 def nothing_found() -> str:

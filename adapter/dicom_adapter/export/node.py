@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from dicom_adapter.export.destination import Destination
 from dicom_adapter.export.events import Side
 from dicom_adapter.export.exporter import Exporter
 from dicom_adapter.export.fetch import Budget, Fetcher
+from dicom_adapter.export.filter import Filter
+from dicom_adapter.export.ledger import Ledger
 from dicom_adapter.export.metrics import ExportMetrics
 from dicom_adapter.export.native import Native
 from dicom_adapter.export.observer import ExportObserver
@@ -37,6 +40,7 @@ from dicom_adapter.export.pubsub import PubSubClient, Received
 from dicom_adapter.export.sources import PubSubSource, Source
 from dicom_adapter.export.state import ExportState
 from dicom_adapter.export.studies import Studies
+from dicom_adapter.export.sweep import Reconciling, SweepSource
 from dicom_adapter.export.web import WebDestination
 from dicom_adapter.health import Heartbeat, application, serve
 from dicom_adapter.logs import EventLog, Severity
@@ -58,6 +62,7 @@ class Surroundings:
     http_host: str
     http_port: int
     proxies: Proxies = NO_PROXIES
+    ledger: str = ""
 
 
 async def _no_headers() -> Mapping[str, str]:
@@ -161,11 +166,36 @@ class ExportNode:
             there = self._client(config.destination.store, accesses[1], config.destination.credentials, connections)
             destination = WebDestination(await stack.enter_async_context(there))
         stack.push_async_callback(destination.close)
-        assert config.source.pubsub  # noqa: S101 -- the document has one of the two
-        pubsub = self._pubsub(config.source.pubsub, accesses[0])
-        stack.push_async_callback(pubsub.close)
-        source = PubSubSource(pubsub, told=self._observer.subscription, described=self._observer.described, expired=self._observer.expired)
-        return source, destination
+        return await self._source(stack, accesses[0]), destination
+
+    async def _source(self, stack: contextlib.AsyncExitStack, access: credentials.Access) -> Source:
+        spec, observer = self._config.source, self._observer
+        found: PubSubSource | None = None
+        if spec.pubsub:
+            pubsub = self._pubsub(spec.pubsub, access)
+            stack.push_async_callback(pubsub.close)
+            found = PubSubSource(pubsub, told=observer.subscription, described=observer.described, expired=observer.expired)
+        sweep = spec.poll or spec.reconcile
+        if sweep is None:
+            assert found  # noqa: S101 -- the document has one of the two
+            return found
+        try:
+            ledger = Ledger(self._where.ledger)
+        except sqlite3.Error as error:
+            raise CannotRun(messages.no_ledger(self._where.ledger)) from error
+        swept = SweepSource(
+            self._fetcher, sweep, ledger, told=observer.subscription if found is None else observer.swept, adopts=found is not None
+        )
+        return swept if found is None else Reconciling(found, swept, ledger, self._instance_of)
+
+    def _read(self, received: Received) -> notification.Notification:
+        return notification.read(received.data, received.attributes, self._config.source.store)
+
+    def _instance_of(self, received: Received) -> str:
+        try:
+            return self._read(received).instance
+        except notification.Unreadable:
+            return ""
 
     def _pubsub(self, spec: PubSub, access: credentials.Access) -> PubSubClient:
         transport = Transport(
@@ -189,9 +219,6 @@ class ExportNode:
         for circuit in circuits.values():
             stack.push_async_callback(circuit.end)
 
-        def read(received: Received) -> notification.Notification:
-            return notification.read(received.data, received.attributes, config.source.store)
-
         def studies(parked: Callable[[int], None]) -> Studies:
             return Studies(destination, settle=float(config.settle_seconds), lanes=config.delivery.max_associations, parked=parked)
 
@@ -199,10 +226,10 @@ class ExportNode:
             source,
             self._fetcher,
             destination,
-            read=read,
+            read=self._read,
             spec=config.delivery,
             studies=studies if config.grouping is Grouping.STUDY else None,
-            matches=None,
+            matches=Filter(config.filter) if config.filter else None,
             circuits=circuits,
             observer=observer,
         )

@@ -95,6 +95,11 @@ class ExportObserver:
         elif trouble is None and before is not None:
             self._log.write(Severity.INFO, "SubscriptionRecovered", "messages can be pulled again")
 
+    def swept(self, trouble: Trouble | None) -> None:
+        """A sweep beside a subscription is over, or could not be made: the next one will be."""
+        if trouble is not None:
+            self._log.write(Severity.WARNING, "NotReconciled", messages.not_swept(trouble.text), reason=str(trouble.reason))
+
     def described(self, found: Subscription | None) -> None:
         """The subscription's settings, or that they cannot be read."""
         self._state.retention = found.retention if found else self._state.retention

@@ -18,8 +18,9 @@ _ASK_AGAIN_SECONDS = 600.0
 class Source(Protocol):
     """Messages, and what becomes of each."""
 
-    counts: bool
-    """Whether it sets aside by itself what is delivered too often."""
+    @property
+    def counts(self) -> bool:
+        """Whether it sets aside by itself what is delivered too often."""
 
     async def take(self, most: int) -> Sequence[Received]:
         """The next messages; none after a while without. Does not raise for an outage, and takes its time instead."""

@@ -37,11 +37,12 @@ def _route(reader: Reader, names: Sequence[str]) -> Route:
     title = match.text("callingAETitle")
     if len(title.strip("*")) > 16 or "\\" in title or title != title.strip():
         match.problem("callingAETitle", f"{title[:40]!r} matches no AE title; write at most 16 characters, * and ? among them if wanted")
-    read = (_attribute(inner) for inner in match.mappings("attributes", MOST_ATTRIBUTES))
+    read = (attribute_match(inner) for inner in match.mappings("attributes", MOST_ATTRIBUTES))
     return Route(found, Pattern(title) if title else None, tuple(inner for inner in read if inner))
 
 
-def _attribute(reader: Reader) -> AttributeMatch | None:
+def attribute_match(reader: Reader) -> AttributeMatch | None:
+    """An attribute and the values that are looked for."""
     reader.close(("keyword", "values"))
     name = reader.text("keyword", required="write the keyword of an attribute, such as Modality, or its tag as ggggeeee")
     patterns = tuple(Pattern(text) for text in reader.texts("values", (), MOST_VALUES))

@@ -112,6 +112,27 @@ def test_an_emulator_gets_no_token():
             "spec.delivery.deadLetter.topic: 'dead' names no topic; write projects/P/topics/T",
         ),
         ("destination:", "grouping: Series\ndestination:", "spec.grouping: 'Series' is not known; write one of Instance, Study"),
+        (
+            "destination:",
+            "filter: {modalities: [ct]}\ndestination:",
+            "spec.filter.modalities[0]: 'ct' is no modality; write its code, such as CT",
+        ),
+        (
+            "destination:",
+            "filter: {}\ndestination:",
+            "spec.filter.modalities: is missing; write modalities or attributes below it, or remove filter",
+        ),
+        ("pubsub:", "poll: {}\n  pubsub:", "spec.source: holds pubsub and poll; keep one of them"),
+        (
+            "pubsub: {subscription: projects/p/subscriptions/images}",
+            "poll: {intervalSeconds: 0}",
+            "spec.source.poll.intervalSeconds: 0 is out of range; write a number from 1 to 604800",
+        ),
+        (
+            "pubsub: {subscription: projects/p/subscriptions/images}",
+            "poll: {}\n  reconcile: {}",
+            "spec.source.reconcile: belongs to pubsub: poll sees everything; remove it",
+        ),
         ("destination:", "deidentify: {}\ndestination:", "spec.deidentify: is not a field; remove it"),
     ],
 )
@@ -187,7 +208,8 @@ def test_half_a_subscription_and_half_a_node_are_flags_to_add():
     assert status == 2
     assert told.splitlines() == [
         "--subscription_id: is missing; --project_id and --subscription_id name a subscription together",
-        "spec.source.pubsub: is missing; write subscription: projects/P/subscriptions/S below it",
+        "spec.source.pubsub: is missing; write subscription: projects/P/subscriptions/S below it; a store without Pub/Sub has poll: {} "
+        "instead",
         "--peer_dimse_ip: is missing; write the host name or address of the node",
         "--peer_dimse_port: is missing; write the port that the node listens on, often 104 or 11112",
     ]
