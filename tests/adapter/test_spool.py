@@ -17,6 +17,9 @@ from tests.support.adapter import COMMAND, Adapter, dcmsend
 from tests.support.archive import Archive
 from tests.support.dicom import Instance, generated, write_samples
 from tests.support.rawscu import send_instances
+from tests.support.store import FaultStore, Reply, google_error, stored_json
+
+AFTER_SPOOL = {"delivery": {"acknowledge": "AfterSpool"}}
 
 
 def spooling(archive: Archive, directory: Path, *, wait: bool = True, **spec: object) -> Adapter:
@@ -124,6 +127,37 @@ async def test_a_refused_image_lies_in_failed_with_its_reason_and_can_be_tried_a
         assert await asyncio.to_thread(access.act, "retry", [listed]) == 1
         await archive.until(lambda: bad.sop_instance_uid in archive.stored)
         assert (await empty(adapter))["failed"] == 0
+
+
+async def test_a_proven_duplicate_with_other_content(tmp_path: Path) -> None:
+    """Row 24."""
+    one = generated()
+    async with FaultStore() as store:
+        told = Reply(409, google_error(409, "ALREADY_EXISTS", "instance exists with other content"), "application/json")
+        store.script.append(told)
+        async with Adapter(store.url, spec=AFTER_SPOOL, arguments=[f"--spool_directory={tmp_path}"]) as adapter:
+            assert await send(adapter, [one]) == [(0, "")]
+            line = await adapter.line("delivery to 'dicomStore' refused for good: 409 ALREADY_EXISTS; spec.delivery.onConflict is Fail")
+            assert (line["status"], line["http_status"]) == ("C409", 409)
+            assert (await empty(adapter))["failed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (Reply(200, b"[garbage"), "delivery to 'dicomStore': 200 with a body that cannot be read: taken as stored"),
+        (None, "delivery to 'dicomStore': stored with warning B000"),
+    ],
+)
+async def test_stored_with_a_warning(tmp_path: Path, reply: Reply | None, said: str) -> None:
+    """Row 26."""
+    one = generated()
+    async with FaultStore() as store:
+        store.script.append(reply or Reply(200, stored_json(one.sop_instance_uid, warning=0xB000)))
+        async with Adapter(store.url, spec=AFTER_SPOOL, arguments=[f"--spool_directory={tmp_path}"]) as adapter:
+            assert await send(adapter, [one]) == [(0, "")]
+            assert (await adapter.line(said))["severity"] == "WARNING"
+            assert (await empty(adapter))["failed"] == 0
 
 
 async def test_the_store_is_down_and_senders_are_not_affected(tmp_path: Path) -> None:

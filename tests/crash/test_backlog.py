@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
+from dicom_adapter.spool.entry import READY, Entry, directory
+from dicom_adapter.spool.queue import Queue
+from dicom_adapter.spool.spool import Bounds, Spool
 from tests.crash.test_kill import adapter, finish
 from tests.support.archive import Archive
+from tests.support.crashfs import MemoryStorage
 from tests.support.history import History, Images, digest
 
 
@@ -16,7 +22,6 @@ def fill(spool: Path, images: Images, count: int) -> History:
     """A spool with so many images, as an adapter has left it."""
     from dicom_adapter.dimse import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     from dicom_adapter.part10 import FileMeta
-    from dicom_adapter.spool.spool import Bounds, Spool
     from dicom_adapter.spool.storage import Disk
 
     class Unsafe(Disk):
@@ -52,6 +57,36 @@ async def test_a_start_with_a_long_backlog(tmp_path: Path, long: bool) -> None:
             )
             assert again.process
         print(await finish(archive, tmp_path, history))
+
+
+def test_a_million_files_are_found_and_chosen_from_in_constant_memory(long: bool) -> None:
+    """The start, and every reading after it."""
+    count = 1_000_000 if long else 50_000
+
+    class Full(MemoryStorage):
+        def scan(self, path: str) -> Iterator[str]:
+            if path != directory("dicomStore", READY):
+                return
+            for number in range(count):
+                yield Entry((number * 7919) % count + 1, 524_288, number).name
+
+    spool = Spool(Full(), ["dicomStore"], Bounds())
+    queue = Queue(now=lambda: 0.0)
+    tracemalloc.start()
+    began = time.monotonic()
+    spool.open()
+    opened = time.monotonic() - began
+    reading = queue.begin_reading()
+    queue.end_reading(*reading.choose(spool.storage.scan(directory("dicomStore", READY))))
+    chosen = time.monotonic() - began - opened
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(
+        f"{count} files: counted in {opened:.1f} s, the oldest {queue.in_memory} chosen in {chosen:.1f} s, {peak / 1e6:.1f} MB at the peak"
+    )
+    assert spool.counts["dicomStore"].ready.instances == count
+    assert [waiting.entry.id for waiting in queue.take(3, 1 << 40)] == [1, 2, 3]
+    assert peak < 16_000_000
 
 
 async def test_an_outage_under_load(tmp_path: Path, long: bool) -> None:

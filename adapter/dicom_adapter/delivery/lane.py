@@ -229,6 +229,12 @@ class Lane:
             if sent is not None:
                 self._learn(sent, passage)
                 await self._finish(ready, sent)
+        except Exception as error:  # the file could not be read on, or a mistake of ours: it must not be tried again at once
+            for waiting in batch:
+                self._put_off(waiting)
+            if not isinstance(error, OSError):
+                raise
+            self._observer.disk_failed(error)
         finally:
             for size in held:
                 self._memory.give_back(size)

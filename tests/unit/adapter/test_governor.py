@@ -390,3 +390,20 @@ def test_what_is_tried_again() -> None:
 )
 def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) -> None:
     assert seconds_until(header, 1.0) == seconds
+
+
+async def test_who_has_all_the_time_waits_for_the_open_circuit_to_be_tried() -> None:
+    door = gate(4, open_after=0.0)
+    async with door.turn(soon()) as passage:
+        passage.ending = Ending.FAILED
+    with pytest.raises(CircuitOpen):
+        async with door.turn(soon()):
+            pass
+    patient = [asyncio.create_task(door.wait()) for _ in range(2)]
+    first, pending = await asyncio.wait(patient, return_when=asyncio.FIRST_COMPLETED)
+    assert len(pending) == 1, "one at a time"
+    trial = first.pop().result()
+    assert trial.permit.trial
+    trial.ending = Ending.ANSWERED
+    door.leave(trial)
+    assert not (await pending.pop()).permit.trial

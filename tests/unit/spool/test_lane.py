@@ -231,6 +231,30 @@ def test_a_file_that_vanishes_is_no_error() -> None:
     run(main)
 
 
+def test_a_mistake_of_ours_is_no_loop_and_no_loss() -> None:
+    async def main() -> None:
+        told: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        target = FakeTarget()
+        async with Yard(target) as yard:
+            wrong = True
+
+            def judge(one: str) -> Verdict:
+                if wrong:
+                    raise ValueError(one)
+                return STORED
+
+            target.judge = judge
+            yard.put(uid(1))
+            await asyncio.sleep(60)
+            assert 3 < len(target.asked) < 20
+            assert len(told) == len(target.asked)
+            wrong = False
+            await yard.until_delivered()
+
+    run(main)
+
+
 def test_what_was_there_before_the_start_is_delivered_too() -> None:
     async def main() -> None:
         before = Yard(FakeTarget())
