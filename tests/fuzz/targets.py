@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from tests.fuzz import client, dicomweb, dimse, upper_layer
+from tests.fuzz import client, dicomweb, dimse, queries, upper_layer
 from tests.fuzz.streams import stream_seeds
 
 
@@ -33,6 +33,8 @@ TARGETS = {
     "answer": Target(dicomweb.answer, dicomweb.answer_seeds),
     "parts": Target(dicomweb.parts, dicomweb.parts_seeds),
     "native-model": Target(dicomweb.native_model, dicomweb.native_model_seeds),
+    "identifier": Target(queries.identifier, queries.identifier_seeds),
+    "result": Target(queries.result, queries.result_seeds),
     "comment": Target(dicomweb.comment, dicomweb.comment_seeds, 512),
 }
 _ALL = tuple(TARGETS.values())

@@ -59,7 +59,7 @@ class Encoder:
 
     def _element(self, tag: int, element: Element, texts: _Texts, depth: int) -> bytes:
         vr = element.get("vr")
-        if vr not in _VRS:
+        if not isinstance(vr, str) or vr not in _VRS:
             vr = "UN"
         try:
             value = self._value(vr, element, texts, depth)

@@ -106,6 +106,7 @@ def test_text_comes_in_the_requestors_character_set_when_that_holds_it(asked: tu
         {"vr": "CS", "Value": ["ä"]},
         {"vr": "SH", "Value": ["x" * 70000]},
         {"vr": "ZZ", "Value": ["x"]},
+        {"vr": ["LO"], "Value": ["x"]},
         {"Value": ["x"]},
         {},
     ],
