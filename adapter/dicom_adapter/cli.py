@@ -29,6 +29,7 @@ from dicom_adapter.node import Node, Surroundings
 from dicom_adapter.reader import did_you_mean
 from dicom_adapter.route import route
 from dicom_adapter.spec.store import GOOGLE_HOSTS
+from dicom_adapter.spool_command import spool
 
 _CANNOT_RUN, _WRONG = 1, 2
 _LONGEST_WAIT = 3600
@@ -43,6 +44,7 @@ A DICOM node whose storage is a DICOMweb service.
   export       fetch what arrives in a store (WADO-RS) and send it to a DICOM node (C-STORE) or to another store
   check        walk the way to the store step by step and say what is in the way; stores nothing
   route        tell which routes and destinations DICOM files would take, and why; sends nothing
+  spool        look into the spool: status, list, show, retry, discard, export
   echo         call another DICOM node (C-ECHO) and say what is in the way
 
   --help       this text; dicom-adapter COMMAND --help lists the flags of one
@@ -145,7 +147,7 @@ def _find_document(scanned: flags.Scanned) -> None:
 
 
 def _route(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
-    scanned = flags.scan(arguments, "route")
+    scanned = flags.scan(arguments, "route", files=True)
     if scanned.help:
         out.write(flags.route_usage())
         return 0
@@ -195,7 +197,7 @@ def _call(address: str, scanned: flags.Scanned) -> Call:
     return Call(peer, title, seconds, "--json" in values)
 
 
-_COMMANDS = {"import": _import, "check": _check, "route": _route, "echo": _echo, "export": export}
+_COMMANDS = {"import": _import, "check": _check, "route": _route, "spool": spool, "echo": _echo, "export": export}
 
 
 async def _serve(plan: _Plan, log: logs.EventLog) -> int:

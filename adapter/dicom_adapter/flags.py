@@ -54,7 +54,6 @@ FLAGS = (
 
 
 _OF_COMMAND = {"import": FLAGS, "check": (*CHECK_FLAGS, *FLAGS), "echo": ECHO_FLAGS, "route": (*ROUTE_FLAGS, *FLAGS)}
-_WITH_FILES = ("route",)
 
 
 @dataclass(slots=True)
@@ -67,8 +66,11 @@ class Scanned:
     files: list[str] = field(default_factory=list)
 
 
-def scan(arguments: Sequence[str], command: str = "import", known_flags: Sequence[Flag] = ()) -> Scanned:
-    """Reads `--flag=value`, `--flag value` and bare switches. `check` takes every flag of import: a Deployment's serve as they are."""
+def scan(arguments: Sequence[str], command: str = "import", known_flags: Sequence[Flag] = (), *, files: bool = False) -> Scanned:
+    """Reads `--flag=value`, `--flag value` and bare switches, with `files` also words that are none.
+
+    `check` and `route` take every flag of import: a Deployment's serve as they are.
+    """
     known = {flag.name: flag for flag in known_flags or _OF_COMMAND[command]}
     found = Scanned()
     rest = list(arguments)
@@ -78,7 +80,7 @@ def scan(arguments: Sequence[str], command: str = "import", known_flags: Sequenc
         flag = known.get(name)
         if word in ("--help", "-h"):
             found.help = True
-        elif flag is None and command in _WITH_FILES and not word.startswith("-"):
+        elif flag is None and files and not word.startswith("-"):
             found.files.append(word)
         elif flag is None:
             found.errors.append(_unknown(name, known, command))
