@@ -6,6 +6,7 @@ Nothing proves that such a file is whole, so the store is its judge; what does n
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from dicom_adapter.spool.entry import Entry
@@ -14,11 +15,13 @@ from dicom_adapter.spool.storage import Storage
 
 _NAME = re.compile(r"[0-9.]{1,64}_[0-9]{1,3}\.dcm")
 _STEP = 1 << 20
+_SOME = 1000
 
 
-def find(storage: Storage) -> list[str]:
-    """Their names. Raises OSError."""
-    return sorted(name for name in storage.scan("") if _NAME.fullmatch(name))
+def find(storage: Storage, without: set[str]) -> list[str]:
+    """The names of some that are not among those `without`. Raises OSError."""
+    found = (name for name in storage.scan("") if name not in without and _NAME.fullmatch(name))
+    return sorted(itertools.islice(found, _SOME))
 
 
 def adopt(spool: Spool, name: str, destination: str) -> Entry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ _T = TypeVar("_T")
 _WRITERS = 32
 _READERS = 8
 _POLL_SECONDS = 1.0
+_ROOM_SECONDS = 10.0
 
 
 class Observer(LaneObserver, Protocol):
@@ -177,16 +179,19 @@ class Uploader:
 
     async def _adopt_leftovers(self) -> None:
         """What Google's adapter has left in this directory goes to the default destination, one file after the other."""
-        count = 0
-        try:
-            for name in await self._in_thread(lambda: leftovers.find(self.spool.storage)):
-                entry = await self._in_thread(lambda name=name: leftovers.adopt(self.spool, name, DEFAULT_TARGET))  # type: ignore[misc]
-                self.lanes[DEFAULT_TARGET].add(entry, "")
-                count += 1
-        except OSError as error:
-            self._observer.disk_failed(error)
-        except errors.SpoolError as error:
-            self._observer.disk_failed(OSError(error.text))
+        count, unreadable = 0, set[str]()
+        while names := await self._in_thread(lambda: leftovers.find(self.spool.storage, unreadable)):
+            for name in names:
+                try:
+                    entry = await self._in_thread(functools.partial(leftovers.adopt, self.spool, name, DEFAULT_TARGET))
+                except OSError as error:
+                    self._observer.disk_failed(error)
+                    unreadable.add(name)
+                except errors.SpoolError:  # no room now
+                    await asyncio.sleep(_ROOM_SECONDS)
+                else:
+                    self.lanes[DEFAULT_TARGET].add(entry, "")
+                    count += 1
         if count:
             self._observer.leftovers_adopted(count)
 
