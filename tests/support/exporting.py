@@ -133,10 +133,18 @@ Answer = Callable[[StoreRequest], Any]
 class StoreNode:
     """A DICOM node that keeps what it gets; `answer` may decide on another status, or wait. Can be stopped and started again."""
 
-    def __init__(self, answer: Callable[[StoreRequest], int] | None = None, *, access: Any = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        answer: Callable[[StoreRequest], int] | None = None,
+        *,
+        access: Any = None,
+        limits: Limits | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.log = NodeLog()
         self.answer = answer
         self.delay = 0.0
+        self.host = host
         self.port = 0
         self._limits = limits or Limits()
         self._access = access
@@ -158,7 +166,7 @@ class StoreNode:
             observer=_Quiet(),
             access=self._access,
         )
-        await server.start("127.0.0.1", self.port)
+        await server.start(self.host, self.port)
         self.port = server.port
         self._server = server
 

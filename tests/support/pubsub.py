@@ -46,14 +46,15 @@ class Message:
 class PubSub:
     """A topic and a subscription. Async context manager; leaves nothing running."""
 
-    def __init__(self, *, deadline: int = 10, dead_letter_after: int = 0, shortest: int = 10) -> None:
+    def __init__(self, *, deadline: int = 10, dead_letter_after: int = 0, shortest: int = 10, host: str = "127.0.0.1") -> None:
         self._deadline = deadline
         self._dead_letter_after = dead_letter_after
         self._shortest = shortest
+        self._host = host
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        command = [str(await asyncio.to_thread(program)), f"--minimum-ack-deadline={self._shortest}s"]
+        command = [str(await asyncio.to_thread(program)), f"--minimum-ack-deadline={self._shortest}s", f"--listen={self._host}:0"]
         self._process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         self._session = aiohttp.ClientSession()
         try:

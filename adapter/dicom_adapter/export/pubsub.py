@@ -9,6 +9,7 @@ https://cloud.google.com/pubsub/docs/reference/rest. Every call is one request; 
       Invalid                400: the request itself, such as a handle that is none
       Throttled              429; `retry_after` in seconds when it was told
       Unavailable            anything else
+        DeadlineExceeded     504
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 from dicom_adapter.auth.mounted import Missing, Unusable
 from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.delivery import retry
-from dicom_adapter.dicomweb.errors import StoreUnreachable
+from dicom_adapter.dicomweb.errors import StaleConnection, StoreUnreachable
 from dicom_adapter.dicomweb.transport import Transport
 from dicom_adapter.dicomweb.upload import Question
 from dicom_adapter.export import messages
@@ -81,6 +82,10 @@ class Unavailable(PubSubError):
     """An error of the service."""
 
 
+class DeadlineExceeded(Unavailable):
+    """504: of a pull it says that there was no message for a while."""
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """A message as it came: `handle` is what it is acknowledged by, `attempt` is counted only where there is a dead-letter policy."""
@@ -128,7 +133,10 @@ class PubSubClient:
 
     async def pull(self, most: int) -> list[Received]:
         """The next messages, as soon as there is one; none after a while without."""
-        found = await self._ask("POST", f"/v1/{self._subscription}:pull", {"maxMessages": most}, _PULL_SECONDS)
+        try:
+            found = await self._ask("POST", f"/v1/{self._subscription}:pull", {"maxMessages": most}, _PULL_SECONDS)
+        except DeadlineExceeded:
+            return []
         messages_ = found.get("receivedMessages")
         return [_received(one) for one in messages_ if isinstance(one, dict)] if isinstance(messages_, list) else []
 
@@ -158,6 +166,10 @@ class PubSubClient:
                     status, retry_after, again = response.status, response.retry_after, response.again
             except TimeoutError:
                 raise Unreachable(messages.pubsub_silent(str(self._transport.endpoint))) from None
+            except StaleConnection as error:
+                if last:
+                    raise Unreachable(messages.pubsub_unreachable(error.comment)) from error
+                continue
             except StoreUnreachable as error:
                 raise Unreachable(messages.pubsub_unreachable(error.comment)) from error
             except (Missing, Unusable) as error:
@@ -181,6 +193,8 @@ def _refusal(status: int, retry_after: str, subscription: str) -> PubSubError:
             return Invalid(messages.pubsub_answers(status))
         case 429:
             return Throttled(messages.pubsub_throttled(), retry.seconds_until(retry_after, time.time()))
+        case 504:
+            return DeadlineExceeded(messages.pubsub_answers(status))
         case _:
             return Unavailable(messages.pubsub_answers(status), retry.seconds_until(retry_after, time.time()))
 

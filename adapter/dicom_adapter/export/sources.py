@@ -8,7 +8,15 @@ from typing import Protocol
 
 from dicom_adapter.export.events import Reason, Trouble
 from dicom_adapter.export.leases import Leases
-from dicom_adapter.export.pubsub import LONGEST_DEADLINE, PubSubClient, PubSubError, Received, Subscription
+from dicom_adapter.export.pubsub import (
+    LONGEST_DEADLINE,
+    PubSubClient,
+    PubSubError,
+    Received,
+    Subscription,
+    SubscriptionNotFound,
+    Unauthorized,
+)
 
 _GIVE_BACK_SECONDS = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
@@ -82,7 +90,8 @@ class PubSubSource:
         try:
             found = await self._client.pull(most)
         except PubSubError as error:
-            self._told(Trouble(Reason(error.reason), error.text))
+            if self._pause > _FIRST_PAUSE or isinstance(error, Unauthorized | SubscriptionNotFound):
+                self._told(Trouble(Reason(error.reason), error.text))  # one that is lost is no news
             pause, self._pause = self._pause, min(2 * self._pause, _LONGEST_PAUSE)
             await asyncio.sleep(max(pause, min(error.retry_after or 0.0, _ASK_AGAIN_SECONDS)))
             return []

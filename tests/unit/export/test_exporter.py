@@ -1,6 +1,7 @@
 """The flow, by the rows of its table, in a time that jumps."""
 
 import asyncio
+import functools
 import itertools
 
 import pytest
@@ -42,6 +43,30 @@ def test_an_image_that_the_destination_refuses_is_tried_five_times_at_growing_pa
         assert world.source.published == [("projects/p/topics/dead", "m0", "no")]
         assert world.notes.results == {"exported": 9, "retried": 4, "dead_lettered": 1}
         assert len(world.node.stored) == 9
+
+    fakeclock.run(main)
+
+
+def _enough(stored: list[str], count: int) -> bool:
+    return len(stored) >= count
+
+
+def test_one_that_is_refused_does_not_hinder_a_thousand_others():
+    async def main():
+        took = []
+        for refused in (False, True):
+            world = World(Delivery(dead_letter_topic="projects/p/topics/dead"))
+            world.node.seconds = 0.1
+            if refused:
+                world.node.results[UID(0)] = [Result(Event.REFUSED, "no")]
+            world.source.add(*(path(number) for number in range(1000)))
+            began = asyncio.get_running_loop().time()
+            async with world.running():
+                await world.until(functools.partial(_enough, world.node.stored, 999))
+                took.append(asyncio.get_running_loop().time() - began)
+                await world.settled(1000)
+            assert world.source.deliveries["m0"] == (5 if refused else 1)
+        assert took[1] == pytest.approx(took[0], rel=0.05)
 
     fakeclock.run(main)
 
