@@ -32,10 +32,12 @@ Failed = Callable[[Trouble], None]
 """Hears of a search that the store did not answer."""
 
 
-def extend(_: str, asked: bytes) -> bytes:
-    """The answer to extended negotiation (PS3.4 C.5.1.1): relational queries and combined dates always, fuzzy names when asked for."""
-    wanted = asked[: _FUZZY + 1].ljust(_FUZZY + 1, b"\0")
-    return bytes((1 if asked else 0, wanted[_COMBINED], wanted[_FUZZY]))[: max(len(asked), 1)].ljust(len(asked), b"\0")
+def extend(sop_class_uid: str, asked: bytes) -> bytes | None:
+    """The answer to extended negotiation (PS3.4 C.5.1.1): relational always, combined dates and fuzzy names when asked for."""
+    if sop_class_uid not in identifiers.LEVELS:
+        return None
+    agreed = [index == _RELATIONAL or (index in (_COMBINED, _FUZZY) and byte == 1) for index, byte in enumerate(asked)]
+    return bytes(agreed)
 
 
 class FindService:

@@ -12,9 +12,12 @@ import pytest
 
 from dicom_adapter.dicomweb.client import Answer, Refusal
 from dicom_adapter.dicomweb.query import Ends, Page, Parameters, pages
+from dicom_adapter.dimse.sopclasses import STUDY_ROOT_FIND
 from dicom_adapter.services.capabilities import REMEMBERED_SECONDS, Capabilities
+from dicom_adapter.services.find import extend
 from dicom_adapter.services.keys import Identifier, Key, Level
 from dicom_adapter.services.search import PAGE, UIDS_IN_A_LIST, Search
+from tests.support.rawscu import CT_STORAGE
 
 NAME, PATIENT, DATE, TIME = 0x00100010, 0x00100020, 0x00080020, 0x00080030
 DESCRIPTION, MODALITIES, STUDY, SERIES = 0x00081030, 0x00080061, 0x0020000D, 0x0020000E
@@ -205,6 +208,15 @@ async def test_dates_with_times_are_one_range_where_that_was_negotiated() -> Non
     keys = key(DATE, "20260101-20260102"), key(TIME, "1200-1300")
     assert (await found(store, *keys, combined=True))[0] == ["2", "3"]
     assert (await found(store, *keys))[0] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [(b"", b""), (b"\1", b"\1"), (b"\0\0\0", b"\1\0\0"), (b"\1\1\1\1", b"\1\1\1\0"), (b"\1\1\0\1\1\1", b"\1\1\0\0\0\0")],
+)
+def test_extended_negotiation_of_queries(asked: bytes, answer: bytes) -> None:
+    assert extend(STUDY_ROOT_FIND, asked) == answer
+    assert extend(CT_STORAGE, asked) is None
 
 
 async def test_fuzzy_matching_is_the_stores() -> None:
