@@ -12,6 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 from dicom_adapter.state import DestinationBacklog, SpoolReason, SpoolState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 60.0, 300.0)
+_LOOK_SECONDS = 0.1
 
 
 class Metrics:
@@ -108,18 +109,26 @@ class Metrics:
 
     def watch_spool(self, state: Callable[[], SpoolState]) -> None:
         """Where the gauges of the spool get their values. Its destinations are those that it begins with."""
+        looked: tuple[float, SpoolState] = 0.0, state()
+
+        def recent() -> SpoolState:
+            """One look serves all gauges of a scrape."""
+            nonlocal looked
+            if time.monotonic() - looked[0] > _LOOK_SECONDS:
+                looked = time.monotonic(), state()
+            return looked[1]
 
         def of(name: str, read: Callable[[DestinationBacklog], float]) -> Callable[[], float]:
-            return lambda: sum(read(one) for one in state().destinations if one.name == name)
+            return lambda: sum(read(one) for one in recent().destinations if one.name == name)
 
-        for one in state().destinations:
+        for one in looked[1].destinations:
             self._spool_instances.labels(one.name, "ready").set_function(of(one.name, lambda it: it.instances))
             self._spool_instances.labels(one.name, "failed").set_function(of(one.name, lambda it: it.failed))
             self._spool_bytes.labels(one.name).set_function(of(one.name, lambda it: it.bytes))
             age = of(one.name, lambda it: 0.0 if it.oldest is None else max(0.0, time.time() - it.oldest))
             self._spool_age.labels(one.name).set_function(age)
-        self._spool_full.set_function(lambda: float(state().reason is SpoolReason.FULL))
-        self._spool_faulty.set_function(lambda: float(state().reason is SpoolReason.FAULTY))
+        self._spool_full.set_function(lambda: float(recent().reason is SpoolReason.FULL))
+        self._spool_faulty.set_function(lambda: float(recent().reason is SpoolReason.FAULTY))
 
     def watch_delivery(self, **gauges: Callable[[], float]) -> None:
         """Where the gauges of the delivery get their values: permits, active, waiting, circuit_open, requests_per_second_limit."""

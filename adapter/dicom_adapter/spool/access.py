@@ -2,7 +2,7 @@
 
     access = SpoolAccess(directory)
     for listed in access.each(state="failed"): ...      # constant memory, as the directory gives them
-    access.show(listed), access.open(listed)            # its story, its Part 10 stream
+    access.story(listed), access.open(listed)           # why it has failed, its Part 10 stream
     access.act("retry", [listed, ...])                  # or "discard"; None for all that have failed
 
 Reading needs no lock. What changes the spool is done here when nobody holds the lock; else it is asked of the adapter that does, in a file
