@@ -139,7 +139,7 @@ class Spool:
     """`spec.spool`, what of it is the adapter's: the bytes that may wait, and those that stay free on its volume."""
 
     max_bytes: int | None = None
-    reserve_bytes: int = 1 << 30
+    reserve_bytes: int | None = None  # a tenth of the volume, at most 1 GiB
 
 
 @dataclass(frozen=True, slots=True)

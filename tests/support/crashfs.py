@@ -46,6 +46,7 @@ class MemoryStorage:
         self.pending: list[Change] = []
         self.files: dict[int, int] = {}
         self.space = 1 << 40
+        self.volume = 1 << 40
         self.steps = 0
         self._numbers = itertools.count(1)
 
@@ -130,6 +131,9 @@ class MemoryStorage:
 
     def free(self) -> int:
         return self.space
+
+    def whole(self) -> int:
+        return self.volume
 
     def _number(self, path: str) -> int:
         if path not in self.names:

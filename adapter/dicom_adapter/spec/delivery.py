@@ -39,13 +39,11 @@ def _thresholds(reader: Reader | None) -> BacklogThresholds:
 
 def read_spool(reader: Reader | None) -> Spool:
     """`spec.spool`; its volume claim (`persistent`) is for Kubernetes."""
-    default = Spool()
     if reader is None:
-        return default
+        return Spool()
     reader.close(("persistent", "maxBytes", "reserveBytes"))
-    return Spool(
-        reader.integer("maxBytes", 0, 1, _MOST_BYTES) or None, reader.integer("reserveBytes", default.reserve_bytes, 0, _MOST_BYTES)
-    )
+    reserve = reader.integer("reserveBytes", -1, 0, _MOST_BYTES)
+    return Spool(reader.integer("maxBytes", 0, 1, _MOST_BYTES) or None, None if reserve < 0 else reserve)
 
 
 def _retry(reader: Reader | None) -> Retry:

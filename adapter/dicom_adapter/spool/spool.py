@@ -35,14 +35,15 @@ from dicom_adapter.spool.errors import SpoolError, SpoolFaulty, SpoolFull, Spool
 from dicom_adapter.spool.storage import Storage
 
 _TRIAL = 1 << 20
+_RESERVE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`spec.spool`."""
+    """`spec.spool`. Without `reserve_bytes` a tenth of the volume stays free, at most 1 GiB."""
 
     max_bytes: int | None = None
-    reserve_bytes: int = 0
+    reserve_bytes: int | None = None
 
 
 @dataclass(slots=True)
@@ -98,6 +99,7 @@ class Spool:
         self._now = now
         self._last_id = 0
         self._used = 0
+        self._reserved = bounds.reserve_bytes or 0
         self._lock = threading.Lock()
         self._syncs: dict[str, DirectorySync] = {}
 
@@ -122,6 +124,8 @@ class Spool:
             counts.failed = self._count(directory(name, FAILED))
         for name in [name for name, counts in self.counts.items() if name not in self.destinations and not _any(counts)]:
             del self.counts[name]
+        if self._bounds.reserve_bytes is None:
+            self._reserved = min(_RESERVE, storage.whole() // 10)
         self._used = sum(counts.ready.bytes for counts in self.counts.values())
 
     def _count(self, path: str) -> Tally:
@@ -267,7 +271,7 @@ class Spool:
 
     def _reserve(self, size: int) -> None:
         """Raises SpoolFull before a byte is written, and SpoolFaulty when the file system does not even tell."""
-        most, reserve = self._bounds.max_bytes, self._bounds.reserve_bytes
+        most, reserve = self._bounds.max_bytes, self._reserved
         try:
             free = self.storage.free()
         except OSError as error:

@@ -57,6 +57,9 @@ class Storage(Protocol):
     def free(self) -> int:
         """Bytes that may still be written."""
 
+    def whole(self) -> int:
+        """Bytes of the file system."""
+
 
 class Disk:
     """The real one."""
@@ -153,6 +156,11 @@ class Disk:
         """For an unprivileged process."""
         system = os.statvfs(self.root)
         return system.f_bavail * system.f_frsize
+
+    def whole(self) -> int:
+        """By statvfs."""
+        system = os.statvfs(self.root)
+        return system.f_blocks * system.f_frsize
 
 
 _MOST_PIECES = 256  # of the 1024 that writev takes

@@ -135,6 +135,17 @@ def test_full_is_said_before_a_byte_is_written(bounds: dict[str, int], free: int
     assert isinstance(spool.trouble.error, SpoolFull)
 
 
+def test_unless_it_is_said_a_tenth_of_a_small_volume_stays_free() -> None:
+    storage = MemoryStorage()
+    storage.volume, storage.space = 2_000_000_000, 200_000_000
+    with pytest.raises(SpoolFull, match=r"Spool full: 0\.2 GiB free, 0\.2 GiB is kept in reserve"):
+        put(opened(storage))
+    storage.space = 200_002_000
+    put(opened(storage))
+    storage.space = 1000
+    put(opened(storage, BOTH, reserve_bytes=0))
+
+
 def test_room_that_comes_back_is_seen_without_a_sender() -> None:
     storage = MemoryStorage()
     spool = opened(storage, reserve_bytes=1 << 20)
