@@ -62,6 +62,8 @@ class Spooled:
 class _Raw(RawIOBase):
     """A file that is read through the storage."""
 
+    name = "spooled"  # pydicom asks for one
+
     def __init__(self, storage: Storage, path: str, size: int) -> None:
         self._storage, self._path, self._size, self._position = storage, path, size, 0
 

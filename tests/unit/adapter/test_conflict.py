@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -15,8 +16,12 @@ from dicom_adapter import messages
 from dicom_adapter.config import OnConflict
 from dicom_adapter.delivery.conflict import _same_data_set
 from dicom_adapter.delivery.replay import Copy, Room
+from dicom_adapter.delivery.spooled import load
 from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.part10 import FileMeta
+from dicom_adapter.spool.spool import Bounds as SpoolBounds
+from dicom_adapter.spool.spool import Spool
+from dicom_adapter.spool.storage import Disk
 from tests.support.delivering import Sender, Token, delivering, other
 from tests.support.dicom import Instance, generated
 from tests.support.google import CLOUD_HEALTHCARE, GoogleIdentity
@@ -268,3 +273,25 @@ async def test_a_conflict_that_takes_too_long_is_answered_in_time() -> None:
         api.search_reply = Reply(instead="never answer")
         verdict = (await sender.send(other(one))).verdict
         assert (verdict.status, verdict.comment, verdict.unknown) == (0xA700, "Store took longer than 1 s", True)
+
+
+@pytest.mark.parametrize("size", [1024, 6 << 20], ids=["kept in memory", "read from the disk"])
+async def test_an_instance_from_the_spool_meets_another_one(size: int, tmp_path: Path) -> None:
+    """What is done about it reads the file as often as it has to."""
+    async with store(OVERWRITE) as (api, sender):
+        one = await stored(sender, size)
+        new = other(one)
+        meta = FileMeta(one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid, "1.2.3", "TEST")
+        disk = Disk(str(tmp_path))
+        spool = Spool(disk, ["dicomStore"], SpoolBounds(reserve_bytes=0))
+        spool.open()
+        entry = spool.commit(spool.begin([meta.encode(), new.data_set]), ["dicomStore"])
+        whole = load(disk, f"dicomStore/ready/{entry.name}", entry, keep=True)
+        target = sender.delivering.target
+        (verdict,) = (await target.send([whole])).verdicts
+        assert verdict.http_status == 409
+        settled = await target.settle(whole, verdict)
+        assert settled.outcome is Outcome.STORED, settled
+        assert content(api, one) == "new"
+        assert sender.observer.conflicts == ["Overwritten"]
+        disk.release()
