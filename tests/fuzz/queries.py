@@ -29,14 +29,14 @@ def identifier(data: bytes) -> None:
     """It is read or refused; what is read is text that can be asked for."""
     if not data:
         return
-    with suppress(BadIdentifier), _as_the_adapter():
+    with suppress(BadIdentifier), as_the_adapter():
         for key in parse(data[1:], SYNTAXES[data[0] % len(SYNTAXES)], PATIENT_ROOT_FIND).keys:
             assert all(key.values)
             matches(key, study(1))
 
 
 @contextmanager
-def _as_the_adapter() -> Iterator[None]:
+def as_the_adapter() -> Iterator[None]:
     """What pydicom thinks of values, which it quotes, goes nowhere: `logs.configure` and `cli` see to that."""
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     with warnings.catch_warnings():
@@ -72,7 +72,7 @@ def result(data: bytes) -> None:
         return
     key = Key(0x00081032, "SQ", items=(Key(0x00080100, "SH", ("X*",)),))
     elements = {int(tag, 16): value for tag, value in match.items() if _TAG.fullmatch(tag) and isinstance(value, dict)}
-    with _as_the_adapter():
+    with as_the_adapter():
         encoder = Encoder(SYNTAXES[data[0] % len(SYNTAXES)], CHARACTER_SETS[data[1] % len(CHARACTER_SETS)])
         for tag, element in elements.items():
             assert len(encoder.encode({tag: selected(element, key)})) % 2 == 0
