@@ -42,6 +42,24 @@ def test_a_spec_that_becomes_invalid_leaves_what_serves(namespace: Namespace):
     assert container["image"] == IMAGE
 
 
+def test_a_route_that_only_the_operator_can_judge_leaves_what_serves(namespace: Namespace):
+    namespace.adapter(destinations=[{"name": "archive", "dicomStore": "https://archive.example/dicom-web"}])
+    namespace.serve()
+    route = {"match": {"attributes": [{"keyword": "Modalty", "values": ["CT"]}]}, "destinations": ["archive"]}
+    namespace.change(routes=[route])
+    sentence = (
+        "spec.routes[0].match.attributes[0].keyword: 'Modalty' is neither the keyword of an attribute nor its tag as ggggeeee; "
+        "did you mean 'Modality'?"
+    )
+    ready = namespace.wait_condition("Ready", "InvalidSpec")
+    assert (ready["status"], ready["message"]) == ("False", sentence)
+    assert namespace.condition("WorkloadAvailable")["status"] == "True"
+    wait_until("event", lambda: event_messages(namespace, "SpecInvalid") == [sentence])
+    route["match"]["attributes"][0]["keyword"] = "Modality"  # type: ignore[index]
+    namespace.change(routes=[route])
+    assert namespace.condition("Applied")["status"] == "True"
+
+
 def test_a_public_address_is_never_ready(namespace: Namespace):
     namespace.adapter()
     namespace.address("34.1.2.3")

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -270,10 +270,21 @@ def test_a_deflated_stream_that_is_none_says_where() -> None:
 
 
 def test_behind_a_deflated_data_set_there_may_be_padding() -> None:
-    prefix = read(encoded(sample(), DEFLATED) + b"\0", DEFLATED, "Modality", "FFFCFFFC")
-    assert values(prefix, "Modality") == ("CT",)
+    for piece in (1, 1 << 20):
+        prefix = read(encoded(sample(), DEFLATED) + b"\0\0", DEFLATED, "Modality", "FFFCFFFC", piece=piece)
+        assert values(prefix, "Modality") == ("CT",)
 
 
+def test_whatever_a_decoder_raises_there_is_no_value_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> str:
+        raise RecursionError
+
+    monkeypatch.setattr("dicom_adapter.delivery.values.decode_bytes", fails)
+    elements = {0x00080005: Element(0x00080005, "CS", b"\\ISO 2022 IR 87")}
+    assert texts(Element(0x00100010, "PN", b"\x1b$B;3ED\x1b(B"), elements) == ()
+
+
+@settings(deadline=None)
 @given(data=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200), max_size=5), syntax=st.sampled_from(list(SYNTAXES.values())))
 def test_pieces_change_nothing(data: bytes, cuts: list[int], syntax: str) -> None:
     def outcome(pieces: list[bytes]) -> object:

@@ -115,6 +115,13 @@ def test_files_that_would_be_refused_say_so(document: Path, tmp_path: Path) -> N
     )
 
 
+def test_a_route_for_every_image_and_a_large_deflated_one(document: Path, tmp_path: Path) -> None:
+    every = tmp_path / "every.yaml"
+    every.write_text(json.dumps({**SPEC, "routes": [*SPEC["routes"][1:3], {"destinations": ["archive"]}]}))
+    deflated = write_sample("deflated", tmp_path)
+    assert run("--config", every, deflated)[1].splitlines()[3:] == ["  routes[2]  yes  matches every image", "  goes to archive"]
+
+
 def test_without_routes_and_with_googles_flags(tmp_path: Path) -> None:
     ct = write_sample("CT", tmp_path)
     flags = ("--dimse_aet=GATE", "--dicomweb_address=https://pacs.example/dicom-web")

@@ -115,6 +115,17 @@ def test_whom_an_adapter_reaches(store, peer, port, allowed):
     assert allows(found, "Egress", Peer("10.96.0.10"), 53, "UDP")
 
 
+def test_an_adapter_reaches_its_destinations():
+    google = {"name": "research", "dicomStore": HEALTHCARE}
+    archive = {"name": "archive", "dicomStore": "http://10.1.2.3:8042/x", "credentials": {"proxy": "http://10.9.9.9:3128"}}
+    node = {"name": "pacs", "aeTitle": "PACS", "host": "10.1.2.5", "port": 104}
+    found = policy(dicomStore="https://10.1.1.1/x", destinations=[archive, node, google])
+    for peer, port in ((Peer("10.1.2.3"), 8042), (Peer("10.9.9.9"), 3128), (Peer("10.1.2.5"), 104), (STRANGER, 443), (METADATA, 80)):
+        assert allows(found, "Egress", peer, port)
+    assert not allows(found, "Egress", Peer("10.1.2.5"), 8042)
+    assert not allows(policy(dicomStore="https://10.1.1.1/x"), "Egress", METADATA, 80)
+
+
 @pytest.mark.parametrize(
     ("proxy", "peer", "port", "allowed"),
     [
