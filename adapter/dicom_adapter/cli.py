@@ -237,5 +237,6 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         proxies=environment.proxies,
         spool_directory=spool_directory,
         pod_name=environment.pod_name,
+        orders=values.get("--orders", ""),
     )
     return _Plan(config, surroundings, "json" if style == "json" else "text")

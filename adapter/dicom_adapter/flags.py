@@ -32,6 +32,12 @@ OWN_FLAGS = (
         "AfterSpool, else none); when it is given, what waits there is delivered in any case",
         needs_value=True,
     ),
+    Flag(
+        "--orders",
+        "FILE",
+        "what an operator wants of this pod of a StatefulSet without a restart (JSON: generation, replicas, suspend); read every second",
+        needs_value=True,
+    ),
     Flag("--http_port", "PORT", "port of /healthz, /readyz, /metrics and /status (default 8080)"),
     Flag("--http_host", "ADDRESS", "address that this port is opened on (default: all)"),
     Flag("--log_format", "json|text", "json as Cloud Logging reads it, or text for people (default json)"),

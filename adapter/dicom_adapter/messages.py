@@ -447,6 +447,8 @@ def draining(associations: int) -> str:
     return f"draining: {associations} associations open"
 
 
+SUSPENDED = "spec.suspend is true: nothing is received; what waits in the spool is delivered"
+LEAVING = "this pod is not wanted any more (spec.replicas): it receives nothing, and leaves when what waits in its spool is delivered"
 DRAINED = "drained: every association has ended"
 
 

@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from dicom_adapter.observer import NodeObserver
 from dicom_adapter.peers import KnownPeers, dimse_services
 from dicom_adapter.probe import Probe
 from dicom_adapter.reach import Way
+from dicom_adapter.receiving import Door, Receiving
 from dicom_adapter.services.asking import Trouble
 from dicom_adapter.services.assembly import CONNECTIONS, Reading, Spool, reading
 from dicom_adapter.services.find import extend, finding
@@ -60,6 +61,7 @@ class Surroundings:
     proxies: Proxies = NO_PROXIES
     spool_directory: str = ""  # where one is, or may be left over from; AfterSpool has one in any case
     pod_name: str = ""
+    orders: str = ""
 
 
 class Node:
@@ -81,6 +83,7 @@ class Node:
         self._others: destinations.Destinations | None = None
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._receiving: asyncio.Task[None] | None = None
 
     def _active(self) -> int:
         return self._server.active if self._server else 0
@@ -113,7 +116,7 @@ class Node:
 
                 spool = await self._start_spool([delivering.target, *others.targets], doubt, stack)
                 services = await stack.enter_async_context(reading(self._config, reader, _limits(self._config), self._observer, spool))
-                await self._listen(delivering, doubt, services, others)
+                await self._receive(lambda: self._listen(delivering, doubt, services, others))
                 for one in (probe, *others.probes):
                     self._start(one.run())
                 await self._signals.get()
@@ -200,6 +203,24 @@ class Node:
         uploader = self._spooler.uploader
         return Spool(directory, lambda: uploader.oldest(DEFAULT_TARGET))
 
+    async def _receive(self, listen: Callable[[], Awaitable[None]]) -> None:
+        """Listens, or heeds the orders of an operator. Raises CannotRun."""
+        where = self._where
+        if not where.orders:
+            await listen()
+            return
+        receiving = Receiving(Path(where.orders), where.pod_name, Door(listen, self._shut, self._active), self._state, self._log)
+        await receiving.begin()
+        self._receiving = self._start(receiving.run())
+
+    async def _shut(self) -> None:
+        """Ends to receive; the process goes on."""
+        server, config = self._server, self._config
+        assert server is not None  # noqa: S101 -- it was opened before
+        deadline = asyncio.get_running_loop().time() + config.termination_grace_period_seconds
+        await server.drain(accept_for=float(config.drain_seconds), deadline=deadline)
+        self._server = None
+
     async def _listen(self, delivering: assembly.Delivering, doubt: Doubt, services: Reading, others: destinations.Destinations) -> None:
         config = self._config
         spooling = self._spooler.uploader.spooling if self._spooler and config.delivery.acknowledge is Acknowledge.AFTER_SPOOL else None
@@ -251,24 +272,16 @@ class Node:
 
     async def _drain(self) -> int:
         """PS3.8 knows no release by the acceptor: associations end by their requestors, or when the time is over."""
-        server, config = self._server, self._config
-        assert server is not None  # noqa: S101 -- _listen comes first
-        text = messages.draining(server.active)
+        if self._receiving is not None:
+            self._receiving.cancel()
+            await asyncio.gather(self._receiving, return_exceptions=True)
+        config = self._config
+        text = messages.draining(self._active())
         self._state.become(Reason.DRAINING, "the adapter is shutting down: it finishes the associations that are open")
         self._log.write(Severity.INFO, "Draining", text)
         deadline = asyncio.get_running_loop().time() + config.termination_grace_period_seconds - _EXIT_MARGIN
-        drained = asyncio.create_task(server.drain(accept_for=float(config.drain_seconds), deadline=deadline))
-        second = asyncio.create_task(self._signals.get())
-        await asyncio.wait((drained, second), return_when=asyncio.FIRST_COMPLETED)
-        if second.done() and not drained.done():
-            self._log.write(Severity.WARNING, "Aborted", messages.cut_off(server.active))
-            drained.cancel()
-            server.abort()
-            await asyncio.gather(drained, return_exceptions=True)
+        if self._server is not None and not await self._drained(self._server, deadline):
             return 1
-        second.cancel()
-        await drained
-        await server.wait_closed()
         if self._delivering:  # an overwritten image that has to be put back
             await self._delivering.conflicts.settle(_SETTLE_SECONDS)
         if self._others:
@@ -278,10 +291,27 @@ class Node:
         self._log.write(Severity.INFO, "Drained", messages.DRAINED)
         return 0
 
-    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
+    async def _drained(self, server: dimse.DimseServer, deadline: float) -> bool:
+        """Whether the associations ended, or a second signal cut them off."""
+        drained = asyncio.create_task(server.drain(accept_for=float(self._config.drain_seconds), deadline=deadline))
+        second = asyncio.create_task(self._signals.get())
+        await asyncio.wait((drained, second), return_when=asyncio.FIRST_COMPLETED)
+        if second.done() and not drained.done():
+            self._log.write(Severity.WARNING, "Aborted", messages.cut_off(server.active))
+            drained.cancel()
+            server.abort()
+            await asyncio.gather(drained, return_exceptions=True)
+            return False
+        second.cancel()
+        await drained
+        await server.wait_closed()
+        return True
+
+    def _start(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         task.add_done_callback(_tell_of_failure)
         self._tasks.add(task)
+        return task
 
     async def _flush(self) -> None:
         while True:

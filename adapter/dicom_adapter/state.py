@@ -21,6 +21,8 @@ class Reason(StrEnum):
     SECRET_MISSING = "SecretMissing"  # noqa: S105 -- a reason, no secret
     CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
     DRAINING = "Draining"
+    SUSPENDED = "Suspended"
+    LEAVING = "Leaving"
     SPOOL_FAULTY = "SpoolFaulty"
 
 
@@ -137,11 +139,12 @@ class NodeState:
         self.destinations: tuple[DestinationState, ...] = ()
         self.last_error: LastError | None = None
         self.spool: Callable[[], SpoolState] | None = None
+        self.orders: dict[str, Any] | None = None
 
     @property
     def ready(self) -> bool:
-        """Listening, credentials loaded, not draining."""
-        return self.reason is Reason.READY
+        """Listening, credentials loaded, not draining; or told to rest: then nothing is wrong with it, and the next pod may be replaced."""
+        return self.reason in (Reason.READY, Reason.SUSPENDED)
 
     def become(self, reason: Reason, message: str) -> bool:
         """Sets reason and sentence; tells whether that is a change."""
@@ -149,9 +152,13 @@ class NodeState:
         self.reason, self.message = reason, message
         return changed
 
+    def heed(self, generation: int, *, closed: bool) -> None:
+        """The orders that are carried out, and whether the node is closed for good until it gets others."""
+        self.orders = {"generation": generation, "closed": closed}
+
     def verdict(self) -> tuple[str, str]:
         """One level and one sentence for the whole: the worst thing first."""
-        if self.reason is Reason.DRAINING:
+        if self.reason in (Reason.DRAINING, Reason.SUSPENDED, Reason.LEAVING):
             return "warn", self.message
         if not self.ready:
             return "bad", self.message
@@ -184,6 +191,7 @@ class NodeState:
             "store": {"url": self.store_url, "reason": str(self.store.reason), "message": self.store.message},
             **({"spool": self.spool().document()} if self.spool else {}),
             "destinations": [destination.document() for destination in self.destinations],
+            **({"orders": self.orders} if self.orders else {}),
             "associations": {"active": self._active()},
             "lastError": None if error is None else {"time": timestamp(error.time), "message": error.message},
         }

@@ -37,6 +37,13 @@ CONTAINER = "adapter"
 DICOM_PORT = 11112
 HTTP_PORT = 8080
 CONFIG_KEY = "dicomadapter.yaml"
+ORDERS_KEY = "orders.json"
+"""Beside the configuration: what the pods of a StatefulSet heed without a restart."""
+SPOOL = "spool"
+"""The volume, and the beginning of the claims' names: `spool-ct-east-0`."""
+SPOOL_DIRECTORY = "/var/spool/dicom-adapter"
+KEPT_LABEL = f"{GROUP}/spool-kept"
+"""On a claim whose DicomAdapter was deleted while images in it were undelivered."""
 MOUNTS = "/etc/dicom-adapter"
 
 
@@ -64,16 +71,18 @@ ADAPTER = Resource(GROUP, VERSION, "dicomadapters", "DicomAdapter")
 SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
+STATEFUL_SET = Resource("apps", "v1", "statefulsets", "StatefulSet")
 SERVICE = Resource("", "v1", "services", "Service")
 NETWORK_POLICY = Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 DISRUPTION_BUDGET = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 POD = Resource("", "v1", "pods", "Pod")
+CLAIM = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 EVENT = Resource("", "v1", "events", "Event")
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
-OWNED = (SERVICE_ACCOUNT, CONFIG_MAP, DEPLOYMENT, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET)
+OWNED = (SERVICE_ACCOUNT, CONFIG_MAP, DEPLOYMENT, STATEFUL_SET, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET)
 """The kinds of the children."""
-WATCHED = (ADAPTER, *OWNED, POD)
+WATCHED = (ADAPTER, *OWNED, POD, CLAIM)
 BY_KIND = {resource.kind: resource for resource in (*WATCHED, EVENT)}
 
 
@@ -93,6 +102,7 @@ class ConditionType(StrEnum):
     WORKLOAD_AVAILABLE = "WorkloadAvailable"
     ADDRESS_ASSIGNED = "AddressAssigned"
     STORE_REACHABLE = "StoreReachable"
+    DELIVERING = "Delivering"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
 
@@ -132,6 +142,10 @@ class Reason(StrEnum):
     UNREACHABLE = "Unreachable"
     THROTTLED = "Throttled"
     NOT_PROBED = "NotProbed"
+    DELIVERING = "Delivering"
+    BACKLOGGED = "Backlogged"
+    SPOOL_FULL = "SpoolFull"
+    SPOOL_FAULTY = "SpoolFaulty"
     PROGRESSING = "Progressing"
     PROGRESSING_WITH_RETRY = "ProgressingWithRetry"
 
@@ -150,3 +164,8 @@ class EventReason(StrEnum):
     RESUMED = "Resumed"
     STORE_UNAVAILABLE = "StoreUnavailable"
     STORE_RECOVERED = "StoreRecovered"
+    DELIVERY_BACKLOGGED = "DeliveryBacklogged"
+    DELIVERY_RECOVERED = "DeliveryRecovered"
+    SPOOL_FULL = "SpoolFull"
+    SPOOL_KEPT = "SpoolKept"
+    INSTANCES_REFUSED = "InstancesRefused"

@@ -17,9 +17,9 @@ from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiReject
 from dicom_operator.events import Note
 from dicom_operator.model import DicomAdapter
 from dicom_operator.observe import Observed, Ref, controlling_adapter, is_ours, ref
-from dicom_operator.render import desired
+from dicom_operator.render import Plan, desired
 from dicom_operator.status import applied
-from dicom_operator.workload import available
+from dicom_operator.workload import serves
 
 NAME_TAKEN_SECONDS = 30.0
 """How soon we look again whether a foreign object went."""
@@ -48,18 +48,18 @@ class Children:
         self._cache = cache
         self._config = config
 
-    async def bring(self, adapter: DicomAdapter, observed: Observed, *, was_applied: bool) -> Result:
+    async def bring(self, adapter: DicomAdapter, observed: Observed, plan: Plan, *, was_applied: bool) -> Result:
         """Applies every child that is missing or differs. `was_applied`: all were there before, a missing one was deleted."""
         result = Result(applied("True", Reason.APPLIED, messages.applied()))
         families = _families(observed, adapter)
-        wanted = desired(adapter, self._config, families)
+        wanted = desired(adapter, self._config, families, plan)
         try:
             await self._look(wanted, adapter, observed)
             await self._apply_all(wanted, observed, result, was_applied=was_applied)
             if (known := _families(observed, adapter)) != families:  # a new Service has just been given its IP families
-                wanted = desired(adapter, self._config, known)
+                wanted = desired(adapter, self._config, known, plan)
                 await self._apply_all(wanted, observed, result, was_applied=was_applied)
-            await self._prune(adapter, {ref(child) for child in wanted}, observed)
+            await self._prune(adapter, {ref(child) for child in wanted} | plan.kept, observed)
         except OwnershipConflict as conflict:
             result.condition = applied("False", Reason.NAME_CONFLICT, messages.name_conflict(conflict.kind, conflict.name))
             result.again_in = NAME_TAKEN_SECONDS
@@ -141,11 +141,11 @@ class Children:
 
     def _used(self, account: str, adapter: DicomAdapter, observed: Observed) -> bool:
         """Whether pods run under a ServiceAccount, or more may be made."""
-        deployment, replicas = observed.child(api.DEPLOYMENT, adapter.key.name), adapter.wanted_replicas
-        if replicas > 0 and not available(replicas, deployment, (), {}).true:
+        workloads = [found for kind in (api.DEPLOYMENT, api.STATEFUL_SET) if (found := observed.child(kind, adapter.key.name))]
+        if adapter.wanted_replicas > 0 and not any(serves(adapter.wanted_replicas, one) for one in workloads):
             return True  # rolling: the old ReplicaSet may replace a pod that was lost
         specs = [pod.get("spec", {}) for pod in self._cache.labelled(api.POD, adapter.key.namespace, adapter.key.name)]
-        specs += [deployment["spec"]["template"]["spec"]] if deployment else []
+        specs += [one["spec"]["template"]["spec"] for one in workloads]
         return any(spec.get("serviceAccountName") == account for spec in specs)
 
 

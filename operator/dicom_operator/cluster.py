@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from dicom_operator import api
@@ -53,6 +54,10 @@ class Cluster(Protocol):
 
     async def replace_container_ports(self, body: Json, containers: Sequence[Json]) -> Json:
         """Replaces the ports of these containers in that very workload as it was seen, and nothing else of it."""
+        ...
+
+    async def label(self, resource: Resource, namespace: str, name: str, labels: Mapping[str, str | None]) -> None:
+        """Sets labels, and removes those that are None; fine when the object is gone."""
         ...
 
     async def delete(self, body: Json) -> None:
@@ -150,6 +155,12 @@ class KubeCluster:
         }
         where, query = (metadata["namespace"], metadata["name"]), {"fieldManager": api.FIELD_MANAGER}
         return await self._write(Request("patch", resource, *where, query=query, body=patch, content_type=STRATEGIC))
+
+    async def label(self, resource: Resource, namespace: str, name: str, labels: Mapping[str, str | None]) -> None:
+        """See Cluster."""
+        query, patch = {"fieldManager": api.FIELD_MANAGER}, {"metadata": {"labels": dict(labels)}}
+        with contextlib.suppress(ApiNotFound):
+            await self._write(Request("patch", resource, namespace, name, query=query, body=patch, content_type=MERGE))
 
     async def delete(self, body: Json) -> None:
         """See Cluster."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from dicom_operator import messages
+from dicom_operator import messages, messages_spool
 from dicom_operator.api import ADAPTER, GROUP, ConditionType, EventReason, Json, Reason
 from dicom_operator.cluster import Cluster
 from dicom_operator.conditions import find
@@ -33,6 +33,7 @@ WARNINGS: Mapping[str, EventReason] = {
     Reason.OUT_OF_MEMORY: EventReason.ADAPTER_NOT_READY,
     Reason.UNSCHEDULABLE: EventReason.ADAPTER_NOT_READY,
     Reason.SECRET_MISSING: EventReason.ADAPTER_NOT_READY,
+    Reason.SPOOL_FAULTY: EventReason.ADAPTER_NOT_READY,
 }
 """Reasons of Ready that somebody has to act on. RollingOut, AddressPending, ApplyFailed and the like pass by themselves."""
 
@@ -48,7 +49,7 @@ class Note:
 
 def transitions(old: Json, new: Json) -> list[Note]:
     """The events for a change of status: the sentence of the condition, word for word, once per transition."""
-    return [*_ready(find(old, ConditionType.READY), find(new, ConditionType.READY)), *_store(old, new)]
+    return [*_ready(find(old, ConditionType.READY), find(new, ConditionType.READY)), *_store(old, new), *_delivering(old, new)]
 
 
 def _ready(before: Json, after: Json) -> list[Note]:
@@ -75,6 +76,21 @@ def _store(old: Json, new: Json) -> list[Note]:
         return [Note("Warning", EventReason.STORE_UNAVAILABLE, after["message"])]
     if after["status"] == "True" and before.get("status") == "False":
         return [Note("Normal", EventReason.STORE_RECOVERED, messages.store_recovered())]
+    return []
+
+
+DELIVERY: Mapping[str, EventReason] = {Reason.BACKLOGGED: EventReason.DELIVERY_BACKLOGGED, Reason.SPOOL_FULL: EventReason.SPOOL_FULL}
+"""Of Delivering; a spool that is faulty makes its pod unready, which is told."""
+
+
+def _delivering(old: Json, new: Json) -> list[Note]:
+    before, after = find(old, ConditionType.DELIVERING), find(new, ConditionType.DELIVERING)
+    if not after or (before.get("reason"), before.get("message")) == (after["reason"], after["message"]):
+        return []
+    if after["reason"] in DELIVERY:
+        return [Note("Warning", DELIVERY[after["reason"]], after["message"])]
+    if after["status"] == "True" and before.get("status") == "False":
+        return [Note("Normal", EventReason.DELIVERY_RECOVERED, messages_spool.delivery_recovered())]
     return []
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_operator import messages
+from dicom_operator import messages, messages_spool
 from dicom_operator.api import RECONCILE_ANNOTATION, RECONCILE_DISABLED, Json, Key
 from dicom_operator.errors import SpecError
 from dicom_operator.spec.credentials import credentials
-from dicom_operator.spec.delivery import delivery
+from dicom_operator.spec.delivery import AFTER_SPOOL, delivery
 from dicom_operator.spec.destinations import Destination, destinations, names
 from dicom_operator.spec.limits import limits
 from dicom_operator.spec.peers import called_as, peers, query, services
@@ -21,6 +21,7 @@ from dicom_operator.spec.pod import PodOverrides, pod_overrides
 from dicom_operator.spec.routes import routes, routing
 from dicom_operator.spec.section import Section
 from dicom_operator.spec.service import Service, parse_service
+from dicom_operator.spec.spool import Claim, bounds, claim
 from dicom_operator.spec.store import Store, parse_store
 from dicom_operator.spec.titles import ae_title
 
@@ -40,6 +41,8 @@ class DicomAdapter:
     termination_grace_seconds: int
     service: Service
     pod: PodOverrides
+    claim: Claim | None
+    """The volume claim of each pod; without one there is no spool."""
     secrets: tuple[str, ...]
     config_maps: tuple[str, ...]
     destinations: tuple[Destination, ...]
@@ -47,9 +50,14 @@ class DicomAdapter:
     """The part of the spec that the adapter reads, with every default written out."""
 
     @property
+    def spools(self) -> bool:
+        """Whether an image is acknowledged when it is on the pod's volume, and delivered afterwards."""
+        return bool(self.adapter_spec["delivery"]["acknowledge"] == AFTER_SPOOL)
+
+    @property
     def wanted_replicas(self) -> int:
-        """Pods that should run now."""
-        return 0 if self.suspend else self.replicas
+        """Pods that should run now. Those with a spool go on delivering while nothing is received."""
+        return 0 if self.suspend and not self.spools else self.replicas
 
 
 def is_paused(body: Json) -> bool:
@@ -71,6 +79,10 @@ def parse(body: Json) -> DicomAdapter:
     service = parse_service(spec.section("service"))
     others = destinations(spec)
     shown = (found, *(destination.credentials for destination in others))
+    spool = spec.section("spool")
+    delivered, volume = delivery(spec.section("delivery")), claim(spool)
+    if delivered["acknowledge"] == AFTER_SPOOL and volume is None:
+        raise SpecError("spec.spool.persistent", messages_spool.spool_needed())
     return DicomAdapter(
         key=Key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],
@@ -83,6 +95,7 @@ def parse(body: Json) -> DicomAdapter:
         termination_grace_seconds=grace,
         service=service,
         pod=pod,
+        claim=volume,
         secrets=tuple(sorted({value["name"] for one in shown for kind, value in one.items() if kind.endswith("Secret")})),
         config_maps=tuple(sorted({one["caBundle"]["configMap"] for one in shown if "caBundle" in one})),
         destinations=others,
@@ -92,8 +105,9 @@ def parse(body: Json) -> DicomAdapter:
             "acceptedAETitles": [ae_title(f"spec.acceptedAETitles[{i}]", title) for i, title in enumerate(spec.items("acceptedAETitles"))],
             "dicomStore": store.text,
             "credentials": found,
-            "delivery": delivery(spec.section("delivery")),
+            "delivery": delivered,
             "query": query(spec.section("query")),
+            **({"spool": bounds(spool)} if spec.has("spool") else {}),
             "services": services(spec),
             "peers": peers(spec, service),
             "unknownPeers": spec.choice("unknownPeers", "Accept", "Reject"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dicom_operator import api
 from dicom_operator.api import Json, Key, Resource
+from dicom_operator.backlog import SpoolReport
 
 Ref = tuple[str, str]
 """Kind and name of a child."""
@@ -21,6 +22,7 @@ class PodReport:
     message: str
     store_reason: str
     store_message: str
+    spool: SpoolReport | None = None
 
 
 @dataclass(slots=True)
@@ -31,11 +33,37 @@ class Observed:
     pods: list[Json] = field(default_factory=list)
     reports: Mapping[str, PodReport | None] = field(default_factory=dict)
     """By the uid of the pod; None: it was asked and gave no answer."""
+    claims: list[Json] = field(default_factory=list)
+    """The volume claims that were made for the adapter's pods."""
 
     @property
     def asked(self) -> bool:
         """Whether every pod that can be asked has been, since this process began to lead."""
         return all(pod["metadata"]["uid"] in self.reports for pod in self.pods if (pod.get("status") or {}).get("podIP"))
+
+    @property
+    def spools(self) -> list[SpoolReport]:
+        """What the pods said of their spools."""
+        reports = (self.reports.get(pod["metadata"]["uid"]) for pod in self.pods)
+        return [report.spool for report in reports if report and report.spool]
+
+    def spool_of(self, name: str) -> SpoolReport | None:
+        """What a pod said of its spool; None when it said nothing."""
+        pod = self._pod(name)
+        report = self.reports.get(pod["metadata"]["uid"]) if pod else None
+        return report.spool if report else None
+
+    def config_of(self, name: str) -> str:
+        """The hash of the configuration that a pod was started with."""
+        pod = self._pod(name)
+        return str((pod["metadata"].get("annotations") or {}).get(api.CONFIG_HASH_ANNOTATION, "")) if pod else ""
+
+    def may_hold_images(self, number: int) -> bool:
+        """Whether the volume of a pod has ever been there."""
+        return any(ordinal(claim) == number and (claim.get("status") or {}).get("phase") != "Pending" for claim in self.claims)
+
+    def _pod(self, name: str) -> Json | None:
+        return next((pod for pod in self.pods if pod["metadata"]["name"] == name), None)
 
     def child(self, resource: Resource, name: str) -> Json | None:
         """One child."""
@@ -82,13 +110,34 @@ def ended(pod: Json) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
-def pods_of(pods: Iterable[Json], deployment: str) -> list[Json]:
-    """The living pods of a Deployment, newest first: a ReplicaSet named after it controls them."""
+def pods_of(pods: Iterable[Json], workload: str) -> list[Json]:
+    """The living pods of a Deployment (a ReplicaSet named after it controls them) or StatefulSet of this name, newest first."""
     living = (pod for pod in pods if not ended(pod) and not pod["metadata"].get("deletionTimestamp"))
-    own = [pod for pod in living if _replica_set(pod).rpartition("-")[0] == deployment]
+    own = [pod for pod in living if workload in (_replica_set(pod).rpartition("-")[0], _stateful_set(pod))]
     return sorted(own, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]), reverse=True)
+
+
+def has_ordinal(pod: Json) -> bool:
+    """Whether a pod is one of a StatefulSet."""
+    return bool(_stateful_set(pod))
+
+
+def claims_of(claims: Iterable[Json], adapter: str) -> list[Json]:
+    """The volume claims that a StatefulSet of this name makes: `spool-NAME-ORDINAL`."""
+    prefix = f"{api.SPOOL}-{adapter}-"
+    return [claim for claim in claims if claim["metadata"]["name"].removeprefix(prefix).isdecimal()]
+
+
+def ordinal(body: Json) -> int:
+    """The number at the end of the name of a StatefulSet's pod, or of its claim."""
+    return int(body["metadata"]["name"].rpartition("-")[2])
 
 
 def _replica_set(pod: Json) -> str:
     owner = controller(pod)
     return str(owner["name"]) if owner.get("kind") == "ReplicaSet" else ""
+
+
+def _stateful_set(pod: Json) -> str:
+    owner = controller(pod)
+    return str(owner["name"]) if owner.get("kind") == api.STATEFUL_SET.kind else ""

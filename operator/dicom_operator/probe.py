@@ -14,6 +14,7 @@ import aiohttp
 
 from dicom_operator import api
 from dicom_operator.api import Json, Key, Reason
+from dicom_operator.backlog import parse_spool
 from dicom_operator.observe import PodReport, ended, owner_key
 
 TICK_SECONDS = 1.0
@@ -33,9 +34,11 @@ def parse_report(data: bytes) -> PodReport | None:
         texts = [body["reason"], body["message"], store["reason"], store["message"]]
         if body["version"] != 1 or not isinstance(body["ready"], bool) or not all(isinstance(text, str) for text in texts):
             return None
-    except (ValueError, KeyError, TypeError, RecursionError):
+        spool = parse_spool(body, _one_line)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return PodReport(body["ready"], *(_one_line(text) for text in texts))
+    reason, message, store_reason, store_message = map(_one_line, texts)
+    return PodReport(body["ready"], reason, message, store_reason, store_message, spool)
 
 
 def _one_line(text: str) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dicom_operator import __version__, api, messages, model, observe, status
+from dicom_operator import __version__, api, messages, model, observe, status, succession, workload
 from dicom_operator.address import assigned, is_pending
-from dicom_operator.api import ConditionType, Json, Key, Reason
+from dicom_operator.api import ConditionType, EventReason, Json, Key, Reason, Resource
 from dicom_operator.cache import Cache
 from dicom_operator.children import REFUSED_SECONDS, Children
+from dicom_operator.claims import Claims
 from dicom_operator.cluster import Cluster
 from dicom_operator.conditions import Condition, find
 from dicom_operator.config import Config
@@ -25,6 +26,7 @@ from dicom_operator.loadbalancer import is_public
 from dicom_operator.metrics import Metrics
 from dicom_operator.model import DicomAdapter
 from dicom_operator.observe import Observed, PodReport
+from dicom_operator.render import Plan, config_hash
 from dicom_operator.workqueue import Done, Outcome, RequeueAfter, Retry
 
 FIGHT_CORRECTIONS = 10
@@ -34,11 +36,16 @@ FIGHT_SECONDS = 10.0
 UNRESOLVED_SECONDS = 60.0
 """How soon a load balancer's host name that could not be resolved is looked up again: it may lead to a public address."""
 
+SPOOL_SECONDS = 30.0
+"""How often what waits in the spools is written at most: exact counts are metrics."""
 HOLD_SECONDS = 5.0
 """How long a status that says no more than "not yet" may wait: most adapters become Ready meanwhile, with one write for all of it."""
 
 PENDING_SECONDS = 15.0
 """How soon the events of a Service without an address are read again, since nothing wakes us for them; the longer it waits, the later."""
+
+
+LEVELS = {"Normal": logging.INFO, "Warning": logging.WARNING, EventReason.SPOOL_KEPT: logging.ERROR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,9 @@ class Reconciler:
         self._corrections: dict[Key, deque[float]] = {}
         self._held: dict[Key, float] = {}
         """Since when a status that says no more than the last one waits to be written."""
+        self._counted: dict[Key, float] = {}
+        """When what waits in the spools was last written."""
+        self._claims = Claims(tools.cluster, self._tell, tools.clock, tools.log)
 
     async def process(self, key: Key) -> Outcome:
         """What the work queue calls: every outcome is counted, a defect of ours is told in the status and tried again."""
@@ -91,10 +101,14 @@ class Reconciler:
             tools.metrics.forget(key)
             self._corrections.pop(key, None)
             self._held.pop(key, None)
+            self._counted.pop(key, None)
+            await self._claims.release(key)
             return Done()
         if body["metadata"].get("deletionTimestamp"):
+            await self._claims.release(key)
             return Done()  # the garbage collector follows the owner references
         observed = self._observe(body)
+        self._claims.remember(key, body, observed)
         try:
             adapter = self._parse(body)
         except SpecError as error:
@@ -102,10 +116,12 @@ class Reconciler:
             return await self._publish(status.View(body, None, condition, observed), Done())
         if model.is_paused(body):
             condition = status.applied("Unknown", Reason.PAUSED, messages.paused())
-            return await self._publish(await self._view(body, adapter, condition, observed), Done())
+            plan = replace(succession.plan(adapter, observed, config_hash(adapter)), waits="")
+            return await self._publish(await self._view(body, adapter, condition, observed, plan), Done())
         if pause := self._fight_pause(key):
             return RequeueAfter(pause)
-        result = await self._children.bring(adapter, observed, was_applied=_was_applied(body))
+        plan = succession.plan(adapter, observed, config_hash(adapter))
+        result = await self._children.bring(adapter, observed, plan, was_applied=_was_applied(body))
         for kind, note in result.restored:
             tools.metrics.drift_corrected(kind)
             self._corrections.setdefault(key, deque(maxlen=FIGHT_CORRECTIONS)).append(tools.clock())
@@ -117,11 +133,15 @@ class Reconciler:
             outcome = RequeueAfter(result.again_in)
         if result.retry is not None:
             outcome = Retry(result.retry.retry_after or 0.0 if isinstance(result.retry, ApiUnavailable) else 0.0)
-        view = await self._view(body, adapter, result.condition, observed)
+        if adapter.spools and result.condition.true:
+            await self._claims.adopt(observed)
+        view = await self._view(body, adapter, result.condition, observed, plan)
         if isinstance(outcome, RequeueAfter) and None in view.names.values():
             outcome = RequeueAfter(min(outcome.seconds, UNRESOLVED_SECONDS))
         if isinstance(outcome, RequeueAfter) and is_pending(adapter, observed.child(api.SERVICE, adapter.key.name)):
             outcome = RequeueAfter(min(outcome.seconds, max(PENDING_SECONDS, self._pending_for(body) / 2)))
+        if isinstance(outcome, RequeueAfter) and workload.lacks_pods(view.workload):
+            outcome = RequeueAfter(min(outcome.seconds, PENDING_SECONDS))
         return await self._publish(view, outcome)
 
     def _parse(self, body: Json) -> DicomAdapter:
@@ -135,13 +155,17 @@ class Reconciler:
         cache, metadata = self._tools.cache, body["metadata"]
         children = {observe.ref(child): child for resource in api.OWNED for child in cache.controlled(resource, metadata["uid"])}
         pods = observe.pods_of(cache.labelled(api.POD, metadata["namespace"], metadata["name"]), metadata["name"])
-        return Observed(children, pods, self._tools.reports)
+        claims = observe.claims_of(cache.labelled(api.CLAIM, metadata["namespace"], metadata["name"]), metadata["name"])
+        return Observed(children, pods, self._tools.reports, claims)
 
-    async def _view(self, body: Json, adapter: DicomAdapter, condition: Condition, observed: Observed) -> status.View:
+    async def _view(self, body: Json, adapter: DicomAdapter, condition: Condition, observed: Observed, plan: Plan) -> status.View:
         service = observed.child(api.SERVICE, adapter.key.name)
         names = {host: await self._tools.resolve(host) for host in assigned(service) if is_public(host) is None}
-        event = await self._service_event(adapter) if is_pending(adapter, service) else ""
-        return status.View(body, adapter, condition, observed, names, event)
+        event = await self._last_event(api.SERVICE, adapter) if is_pending(adapter, service) else ""
+        view = status.View(body, adapter, condition, observed, names, event, plan)
+        if workload.lacks_pods(view.workload):
+            view = replace(view, workload_event=await self._last_event(api.STATEFUL_SET, adapter, warnings=True))
+        return view
 
     def _pending_for(self, body: Json) -> float:
         old = find(body.get("status") or {}, ConditionType.ADDRESS_ASSIGNED)
@@ -149,13 +173,17 @@ class Reconciler:
             return 0.0
         return (self._tools.now() - datetime.fromisoformat(old["lastTransitionTime"])).total_seconds()
 
-    async def _service_event(self, adapter: DicomAdapter) -> str:
-        """Why there is no address is told in events of the Service alone. A courtesy: without them the sentence says where to look."""
+    async def _last_event(self, resource: Resource, adapter: DicomAdapter, *, warnings: bool = False) -> str:
+        """Why a Service has no address, or a StatefulSet too few pods, is told in their events alone.
+
+        A courtesy: without them the sentence says where to look.
+        """
         try:
-            return last_event(await self._tools.cluster.events_about(api.SERVICE, adapter.key.namespace, adapter.key.name))
+            found = await self._tools.cluster.events_about(resource, adapter.key.namespace, adapter.key.name)
         except ApiError as error:
-            self._tools.log.debug("events of Service %s not read: %s", adapter.key.name, error.text)
+            self._tools.log.debug("events of %s %s not read: %s", resource.kind, adapter.key.name, error.text)
             return ""
+        return last_event(event for event in found if not warnings or event.get("type") == "Warning")
 
     async def _publish(self, view: status.View, outcome: Outcome) -> Outcome:
         """Writes the status when it means something else than before, then tells of the transitions."""
@@ -184,16 +212,21 @@ class Reconciler:
             tools.log.warning("status not written: %s", error.text, extra={"namespace": key.namespace, "adapter": key.name})
             return RequeueAfter(REFUSED_SECONDS)
         tools.cache.put(api.ADAPTER, answer)
+        if old.get("spool") != new.get("spool"):
+            self._counted[key] = tools.clock()
         for note in transitions(old, new):
             await self._tell(view.body, note)
+        await self._claims.refusals(key, view.body, old, new, view.observed)
         return outcome
 
     def _hold(self, key: Key, old: Json, new: Json) -> float:
         """How much longer a status may wait for another one to be written with it; 0: not at all."""
+        now = self._tools.clock()
+        if old != new and status.only_counts(old, new):
+            return max(0.0, self._counted.get(key, -SPOOL_SECONDS) + SPOOL_SECONDS - now)
         if old == new or not status.repeats_not_yet(old, new):
             self._held.pop(key, None)
             return 0.0
-        now = self._tools.clock()
         wait = self._held.setdefault(key, now) + HOLD_SECONDS - now
         if wait <= 0:
             del self._held[key]
@@ -207,7 +240,7 @@ class Reconciler:
             "generation": metadata["generation"],
             "reason": str(note.reason),
         }
-        self._tools.log.log(logging.WARNING if note.type == "Warning" else logging.INFO, "%s", note.message, extra=extra)
+        self._tools.log.log(LEVELS.get(note.reason, LEVELS[note.type]), "%s", note.message, extra=extra)
         await self._tools.recorder.record(body, note)
 
     async def _defect(self, key: Key, error: Exception) -> Outcome:

@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from dicom_operator import api, loadbalancer
 from dicom_operator.api import Json
 from dicom_operator.config import Config
 from dicom_operator.model import DicomAdapter
 from dicom_operator.render_meta import child as frame
-from dicom_operator.render_meta import digest, selector
+from dicom_operator.render_meta import digest, labels, selector
 from dicom_operator.render_network import network_policy
 from dicom_operator.render_pod import pod_template
+from dicom_operator.spec.spool import Claim
 
 PROGRESS_DEADLINE_SECONDS = 300
 
 
-def desired(adapter: DicomAdapter, config: Config, families: Iterable[str] = ()) -> list[Json]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The workloads to apply, and those to leave alone."""
+
+    deployment: bool
+    stateful: int | None = None
+    """Replicas of the StatefulSet; None: it is not applied."""
+    kept: frozenset[tuple[str, str]] = frozenset()
+    """Kind and name of what is not applied, and not pruned yet either."""
+    waits: str = ""
+    """What has to happen before less is there."""
+
+
+def lasting(adapter: DicomAdapter) -> Plan:
+    """The workload of a spec, when nothing else is there."""
+    return Plan(deployment=False, stateful=adapter.replicas) if adapter.spools else Plan(deployment=True)
+
+
+def desired(adapter: DicomAdapter, config: Config, families: Iterable[str] = (), plan: Plan | None = None) -> list[Json]:
     """Every child that should exist, in the order in which it is applied.
 
-    What a pod needs comes before the Deployment. `families` are the IP families of the Service, as far as it exists.
+    What a pod needs comes before the pods. `families` are the IP families of the Service, as far as it exists.
     """
-    configuration = config_map(adapter)
+    plan = plan or lasting(adapter)
     children = [
         service_account(adapter),
-        configuration,
-        deployment(adapter, config, digest(configuration["data"])),
+        config_map(adapter, orders=plan.stateful is not None),
+        *([deployment(adapter, config)] if plan.deployment else ()),
+        *([stateful_set(adapter, config, plan.stateful)] if plan.stateful is not None else ()),
         dicom_service(adapter, families),
         http_service(adapter),
         network_policy(adapter, config),
@@ -52,20 +73,69 @@ def service_account(adapter: DicomAdapter) -> Json:
     return child
 
 
-def config_map(adapter: DicomAdapter) -> Json:
-    """The adapter's configuration: a document with what the adapter reads and nothing else, so that scaling rolls no pod."""
+def config_map(adapter: DicomAdapter, *, orders: bool = False) -> Json:
+    """What the adapter reads and nothing else, so that scaling rolls no pod.
+
+    With orders for pods that have a spool: they heed them without a restart, and say which ones they have seen.
+    """
+    child = frame(api.CONFIG_MAP, adapter, adapter.key.name)
+    child["data"] = {api.CONFIG_KEY: _configuration(adapter)}
+    if orders:
+        receiving = adapter.replicas if adapter.spools else None
+        wanted = {"generation": adapter.generation, "replicas": receiving, "suspend": adapter.suspend}
+        child["data"][api.ORDERS_KEY] = json.dumps(wanted, sort_keys=True) + "\n"
+    return child
+
+
+def config_hash(adapter: DicomAdapter) -> str:
+    """Rolls the pods when it changes."""
+    return digest({api.CONFIG_KEY: _configuration(adapter)})
+
+
+def _configuration(adapter: DicomAdapter) -> str:
     document = {
         "apiVersion": api.ADAPTER.api_version,
         "kind": api.ADAPTER.kind,
         "metadata": {"name": adapter.key.name, "namespace": adapter.key.namespace},
         "spec": adapter.adapter_spec,
     }
-    child = frame(api.CONFIG_MAP, adapter, adapter.key.name)
-    child["data"] = {api.CONFIG_KEY: json.dumps(document, indent=2, sort_keys=True) + "\n"}
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def stateful_set(adapter: DicomAdapter, config: Config, replicas: int) -> Json:
+    """The pods with a spool, each with a volume of its own that outlives it, the StatefulSet and the DicomAdapter.
+
+    In parallel: they need not each other, and a broken pod does not keep its successor from being tried.
+    """
+    child = frame(api.STATEFUL_SET, adapter, adapter.key.name)
+    child["spec"] = {
+        "replicas": replicas,
+        "selector": {"matchLabels": selector(adapter)},
+        "serviceName": f"{adapter.key.name}-http",
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate"},
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+        "revisionHistoryLimit": 3,
+        "template": pod_template(adapter, adapter_image(adapter, config), config_hash(adapter), spool=True),
+        **({"volumeClaimTemplates": [claim_template(adapter, adapter.claim)]} if adapter.claim else {}),
+    }
     return child
 
 
-def deployment(adapter: DicomAdapter, config: Config, config_hash: str) -> Json:
+def claim_template(adapter: DicomAdapter, claim: Claim) -> Json:
+    """The claim of each pod."""
+    spec: Json = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": claim.size}}}
+    if claim.storage_class_name is not None:
+        spec["storageClassName"] = claim.storage_class_name
+    return {
+        "apiVersion": api.CLAIM.api_version,
+        "kind": api.CLAIM.kind,
+        "metadata": {"name": api.SPOOL, "labels": labels(adapter)},
+        "spec": spec,
+    }
+
+
+def deployment(adapter: DicomAdapter, config: Config) -> Json:
     """The pods. A new pod is ready before an old one goes, and drains before it ends: no sender meets a closed door."""
     child = frame(api.DEPLOYMENT, adapter, adapter.key.name)
     child["spec"] = {
@@ -74,7 +144,7 @@ def deployment(adapter: DicomAdapter, config: Config, config_hash: str) -> Json:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
         "revisionHistoryLimit": 3,
-        "template": pod_template(adapter, adapter_image(adapter, config), config_hash),
+        "template": pod_template(adapter, adapter_image(adapter, config), config_hash(adapter)),
     }
     return child
 

@@ -13,8 +13,13 @@ from dicom_operator.render_meta import labels, selector
 DEFAULT_RESOURCES: Json = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
 
 
-def pod_template(adapter: DicomAdapter, image: str, config_hash: str) -> Json:
-    """The template of the Deployment: any change of it rolls the pods, so nothing that need not roll them is in it."""
+SPOOL_FLAGS = (f"--spool_directory={api.SPOOL_DIRECTORY}", f"--orders={api.MOUNTS}/config/{api.ORDERS_KEY}")
+GROUP_ID = 65532
+"""The group that the volume of a spool is given to: that of the image's user."""
+
+
+def pod_template(adapter: DicomAdapter, image: str, config_hash: str, *, spool: bool = False) -> Json:
+    """The template of the pods: any change of it rolls them, so nothing that need not roll them is in it."""
     overrides = adapter.pod
     spec: Json = {
         "serviceAccountName": overrides.service_account_name,
@@ -22,10 +27,12 @@ def pod_template(adapter: DicomAdapter, image: str, config_hash: str) -> Json:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": adapter.termination_grace_seconds,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [_container(adapter, image)],
+        "containers": [_container(adapter, image, spool=spool)],
         "volumes": _volumes(adapter),
         "topologySpreadConstraints": _spread(adapter),
     }
+    if spool:
+        spec["securityContext"] |= {"fsGroup": GROUP_ID, "fsGroupChangePolicy": "OnRootMismatch"}
     if overrides.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in overrides.image_pull_secrets]
     if overrides.node_selector:
@@ -61,12 +68,12 @@ def resources(adapter: DicomAdapter) -> Json:
     return result
 
 
-def _container(adapter: DicomAdapter, image: str) -> Json:
+def _container(adapter: DicomAdapter, image: str, *, spool: bool) -> Json:
     return {
         "name": api.CONTAINER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["import", f"--config={api.MOUNTS}/config/{api.CONFIG_KEY}"],
+        "args": ["import", f"--config={api.MOUNTS}/config/{api.CONFIG_KEY}", *(SPOOL_FLAGS if spool else ())],
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
@@ -92,6 +99,7 @@ def _container(adapter: DicomAdapter, image: str) -> Json:
         "volumeMounts": [
             {"name": "config", "mountPath": f"{api.MOUNTS}/config", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path in the pod
+            *([{"name": api.SPOOL, "mountPath": api.SPOOL_DIRECTORY}] if spool else ()),
             *(
                 {"name": f"secret-{i}", "mountPath": f"{api.MOUNTS}/secrets/{name}", "readOnly": True}
                 for i, name in enumerate(adapter.secrets)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dicom_operator import __version__, api, conditions, messages, workload
+from dicom_operator import __version__, api, backlog, conditions, messages, messages_spool, workload
 from dicom_operator.address import Address, address, not_observed
 from dicom_operator.api import ConditionType, Json, Reason
 from dicom_operator.conditions import Condition
 from dicom_operator.config import Config
 from dicom_operator.model import DicomAdapter
-from dicom_operator.observe import Observed
-from dicom_operator.render import adapter_image
+from dicom_operator.observe import Observed, has_ordinal, ordinal
+from dicom_operator.render import Plan, adapter_image
 
 STALLED = frozenset({Reason.INVALID_SPEC, Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.REJECTED})
 SUMMARIES = frozenset({ConditionType.READY, ConditionType.RECONCILING})
@@ -34,6 +34,27 @@ class View:
     """Whether the host names of the load balancer lead to a public address; None: they could not be resolved."""
     service_event: str = ""
     """What was last told of the Service while it has no address."""
+    plan: Plan = field(default_factory=lambda: Plan(deployment=True))
+    workload_event: str = ""
+    """Why a StatefulSet has too few pods."""
+
+    @property
+    def workload(self) -> Json | None:
+        """The Deployment or StatefulSet that has to serve; while the spec cannot be read, the one that is there."""
+        name = self.body["metadata"]["name"]
+        found = [self.observed.child(kind, name) for kind in (api.DEPLOYMENT, api.STATEFUL_SET)]
+        if self.adapter is None:
+            return found[0] or found[1]
+        return found[0] if self.plan.deployment else found[1]
+
+    @property
+    def pods(self) -> list[Json]:
+        """Its pods; of a StatefulSet those that stay."""
+        found = self.workload
+        if found is None or found["kind"] != api.STATEFUL_SET.kind:
+            return [pod for pod in self.observed.pods if not has_ordinal(pod)]
+        own = [pod for pod in self.observed.pods if has_ordinal(pod)]
+        return [pod for pod in own if self.adapter is None or not self.adapter.spools or ordinal(pod) < self.adapter.replicas]
 
 
 def applied(status: conditions.Status, reason: Reason, message: str) -> Condition:
@@ -49,21 +70,23 @@ def build(view: View, config: Config, now: datetime) -> Json:
     if view.applied.reason == Reason.PAUSED and previous.get("observedGeneration", 0) != generation:
         generation, adapter = previous.get("observedGeneration", 0), None  # what is served is the generation before the pause
     name = body["metadata"]["name"]
-    deployment = view.observed.child(api.DEPLOYMENT, name)
-    wanted = ((deployment or {}).get("spec") or {}).get("replicas", 0) if adapter is None else adapter.wanted_replicas
-    running = workload.available(wanted, deployment, view.observed.pods, view.observed.reports)
-    if deployment is None and view.applied.status == "False":
-        running = workload.not_observed(messages.not_applied(api.DEPLOYMENT.kind))
+    found = view.workload
+    wanted = ((found or {}).get("spec") or {}).get("replicas", 0) if adapter is None else adapter.wanted_replicas
+    running = workload.available(wanted, found, view.pods, view.observed.reports, view.workload_event)
+    if found is None and view.applied.status == "False":
+        running = workload.not_observed(messages.not_applied((api.DEPLOYMENT if view.plan.deployment else api.STATEFUL_SET).kind))
     if not view.observed.asked:
         running = _as_before(running, previous, generation)
     reached = _reached(view, adapter, previous)
     store = store_reachable(view.observed, previous)
     ready = _ready(view.applied, adapter, running, reached)
-    parts = [ready, view.applied, running, reached.condition]
-    if store:
-        parts.append(store)
-    parts += _kstatus(ready, view.applied, running, reached.condition, stuck=workload.deadline_exceeded(deployment))
-    observed_replicas = (deployment or {}).get("status") or {}
+    parts = [ready, view.applied, running, reached.condition, *([store] if store else ())]
+    if told := delivering(view.observed, previous):
+        parts.append(told)
+    parts += _kstatus(
+        ready, view.applied, running, reached.condition, stuck=workload.deadline_exceeded(found), waits=view.plan.waits if adapter else ""
+    )
+    observed_replicas = (found or {}).get("status") or {}
     result: Json = {
         "observedGeneration": generation,
         "conditions": conditions.render(parts, previous.get("conditions") or (), generation, now.strftime("%Y-%m-%dT%H:%M:%SZ")),
@@ -74,7 +97,8 @@ def build(view: View, config: Config, now: datetime) -> Json:
         "operatorVersion": __version__,
         "adapterImage": adapter_image(adapter, config) if adapter else previous.get("adapterImage", config.adapter_image),
     }
-    optional = {"address": reached.host, "port": reached.port, "endpoint": reached.endpoint}
+    spool = backlog.summary(view.observed.spools) if view.observed.spools else previous.get("spool") if told else None
+    optional = {"address": reached.host, "port": reached.port, "endpoint": reached.endpoint, "spool": spool}
     return result | {key: value for key, value in optional.items() if value}
 
 
@@ -99,6 +123,11 @@ def repeats_not_yet(old: Json, new: Json) -> bool:
     return all(no_more(kind) for kind in before.keys() | after.keys() if kind not in SUMMARIES)
 
 
+def only_counts(old: Json, new: Json) -> bool:
+    """Whether a status differs from the one before in what waits in the spools, and in nothing else."""
+    return {**old, "spool": None} == {**new, "spool": None}
+
+
 def store_reachable(observed: Observed, previous: Json) -> Condition | None:
     """What the adapters found when they asked the store: the worst; None before the first answer. Silence is Unknown, never False.
 
@@ -116,6 +145,19 @@ def store_reachable(observed: Observed, previous: Json) -> Condition | None:
         return _kept(ConditionType.STORE_REACHABLE, old)
     if old:
         return Condition(ConditionType.STORE_REACHABLE, "Unknown", Reason.NOT_PROBED, messages.store_not_probed())
+    return None
+
+
+def delivering(observed: Observed, previous: Json) -> Condition | None:
+    """What the pods say of their spools: the worst; None where there is no spool. As `store_reachable`, silence is Unknown."""
+    if worst := backlog.worst(observed.spools):
+        good = worst.reason == Reason.DELIVERING
+        return Condition(ConditionType.DELIVERING, "True" if good else "False", worst.reason, worst.message)
+    old = conditions.find(previous, ConditionType.DELIVERING)
+    if old and not observed.asked and old["reason"] in backlog.REASONS:
+        return _kept(ConditionType.DELIVERING, old)
+    if any(kind == api.STATEFUL_SET.kind for kind, _ in observed.children):
+        return Condition(ConditionType.DELIVERING, "Unknown", Reason.NOT_PROBED, messages_spool.delivery_not_probed())
     return None
 
 
@@ -142,18 +184,21 @@ def _ready(done: Condition, adapter: DicomAdapter | None, running: Condition, re
     return conditions.summarize(parts, Condition(ConditionType.READY, "True", Reason.AVAILABLE, text))
 
 
-def _kstatus(ready: Condition, done: Condition, running: Condition, reached: Condition, *, stuck: bool) -> list[Condition]:
+def _kstatus(ready: Condition, done: Condition, running: Condition, reached: Condition, *, stuck: bool, waits: str) -> list[Condition]:
     """Reconciling and Stalled: abnormal-true, absent when not true (kstatus), never both."""
     if done.reason in STALLED:
         return [Condition(ConditionType.STALLED, "True", done.reason, done.message)]
     if done.reason == Reason.APPLY_FAILED:
         return [Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING_WITH_RETRY, done.message)]
-    if ready.true or ready.reason in (Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.PUBLIC_ADDRESS) or done.reason == Reason.PAUSED:
+    at_rest = ready.true or ready.reason in (Reason.SUSPENDED, Reason.SCALED_TO_ZERO, Reason.PUBLIC_ADDRESS)
+    if at_rest and waits and done.true:
+        return [Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, waits)]
+    if at_rest or done.reason == Reason.PAUSED:
         return []
     if stuck:
         return [Condition(ConditionType.STALLED, "True", Reason.PROGRESS_DEADLINE_EXCEEDED, running.message)]
-    waits = running if not running.true else reached
-    return [Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, waits.message)]
+    missing = running if not running.true else reached
+    return [Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, missing.message)]
 
 
 def _reached(view: View, adapter: DicomAdapter | None, previous: Json) -> Address:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from dicom_operator import messages, render
+from dicom_operator import api, messages, render
 from dicom_operator.api import ConditionType, Json, Reason
 from dicom_operator.conditions import Condition
 from dicom_operator.observe import PodReport
@@ -21,6 +21,8 @@ PULL_FAILURES = frozenset(
         "SignatureValidationFailed",
     }
 )
+TOLD = frozenset({Reason.SECRET_MISSING, Reason.SPOOL_FAULTY})
+"""What an adapter itself says."""
 STARTING = frozenset({"ContainerCreating", "PodInitializing", "CrashLoopBackOff"})
 LAST_LINE = 400
 
@@ -33,8 +35,29 @@ _PULL_NOISE = re.compile(
 )
 
 
-def available(wanted: int, deployment: Json | None, pods: Sequence[Json], reports: Mapping[str, PodReport | None]) -> Condition:
-    """Whether the wanted pods of this generation, and no others, serve."""
+def serves(wanted: int, workload: Json) -> bool:
+    """Whether the wanted pods of this generation serve; of a Deployment no others, of a StatefulSet those that leave may be there."""
+    status = workload.get("status") or {}
+    total, updated, ready = (status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas"))
+    if status.get("observedGeneration", 0) < workload["metadata"]["generation"] or updated != total:
+        return False
+    if workload["kind"] == api.STATEFUL_SET.kind:
+        return bool(total == workload["spec"].get("replicas", 0) >= wanted and ready >= wanted)
+    return bool(total == ready == wanted)
+
+
+def lacks_pods(workload: Json | None) -> bool:
+    """Whether pods of a StatefulSet could not even be made: a Deployment has a condition for it."""
+    if workload is None or workload["kind"] != api.STATEFUL_SET.kind:
+        return False
+    status = workload.get("status") or {}
+    return bool(status.get("observedGeneration") and status.get("replicas", 0) < workload["spec"].get("replicas", 0))
+
+
+def available(
+    wanted: int, deployment: Json | None, pods: Sequence[Json], reports: Mapping[str, PodReport | None], event: str = ""
+) -> Condition:
+    """Whether the wanted pods of this generation, and no others, serve. `event`: why a StatefulSet has too few; it has no condition."""
     if deployment is None:
         return not_observed(messages.workload_not_observed())
     if wanted == 0:
@@ -42,18 +65,20 @@ def available(wanted: int, deployment: Json | None, pods: Sequence[Json], report
     status = deployment.get("status") or {}
     current = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     ready, updated, total = (status.get(name, 0) for name in ("readyReplicas", "updatedReplicas", "replicas"))
-    if current and updated == total == wanted and status.get("availableReplicas", 0) == wanted:
-        return _condition("True", Reason.MINIMUM_REPLICAS_AVAILABLE, messages.replicas_ready(ready, wanted))
+    if serves(wanted, deployment):
+        return _condition("True", Reason.MINIMUM_REPLICAS_AVAILABLE, messages.replicas_ready(min(ready, wanted), wanted))
     if failure := deployment_condition(deployment, "ReplicaFailure", "True"):
         return _condition("False", Reason.REPLICA_FAILURE, failure.get("message", ""))
+    if event:
+        return _condition("False", Reason.REPLICA_FAILURE, event)
     for check in CHECKS:
         for pod in pods:
             if found := check(pod):
                 return found
     unready = [report for pod in pods if (report := reports.get(pod["metadata"]["uid"])) and not report.ready]
     for report in unready:
-        if report.reason == Reason.SECRET_MISSING:
-            return _condition("False", Reason.SECRET_MISSING, report.message)
+        if report.reason in TOLD:
+            return _condition("False", Reason(report.reason), report.message)
     if deadline_exceeded(deployment):
         return _condition("False", Reason.PROGRESS_DEADLINE_EXCEEDED, messages.progress_deadline(render.PROGRESS_DEADLINE_SECONDS))
     if current and updated == wanted and status.get("availableReplicas", 0) >= wanted and total > wanted:

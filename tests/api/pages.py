@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 PAGE_ADDRESS = "127.77.0.1"
 """Where the page is: an address that no other pod of the tests has."""
@@ -24,10 +25,31 @@ class StatusPage(BaseHTTPRequestHandler):
         pass
 
 
+def spool(instances: int = 0, *, failed: int = 0, reason: str = "Delivering", generation: int = 0, closed: bool = False) -> dict[str, Any]:
+    """The parts of a report that a pod with a spool has."""
+    return {
+        "spool": {
+            "reason": reason,
+            "message": f"it is {reason}",
+            "oldestTime": "2026-11-23T10:00:00Z" if instances else None,
+            "destinations": [{"name": "dicomStore", "instances": instances, "failed": failed}],
+        },
+        "orders": {"generation": generation, "closed": closed},
+        "associations": {"active": 0},
+    }
+
+
 def report(
-    *, ready: bool = True, reason: str = "Ready", message: str = "", store: str = "Reachable", store_message: str = "the store answers"
+    *,
+    ready: bool = True,
+    reason: str = "Ready",
+    message: str = "",
+    store: str = "Reachable",
+    store_message: str = "the store answers",
+    **more: Any,
 ) -> bytes:
     body = {
+        **more,
         "version": 1,
         "ready": ready,
         "reason": reason,

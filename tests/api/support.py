@@ -40,13 +40,15 @@ PATHS = {
     "pods": "/api/v1",
     "events": "/api/v1",
     "secrets": "/api/v1",
+    "persistentvolumeclaims": "/api/v1",
     "deployments": "/apis/apps/v1",
+    "statefulsets": "/apis/apps/v1",
     "replicasets": "/apis/apps/v1",
     "networkpolicies": "/apis/networking.k8s.io/v1",
     "poddisruptionbudgets": "/apis/policy/v1",
     "dicomadapters": ADAPTERS,
 }
-OWNED = ("serviceaccounts", "configmaps", "deployments", "services", "networkpolicies", "poddisruptionbudgets")
+OWNED = ("serviceaccounts", "configmaps", "deployments", "statefulsets", "services", "networkpolicies", "poddisruptionbudgets")
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 
 

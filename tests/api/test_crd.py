@@ -114,6 +114,8 @@ def test_what_is_left_out_is_stored_with_its_default(server):
         "port": 11112,
         "credentials": {"allowInsecure": False},
         "delivery": {
+            "acknowledge": "AfterStore",
+            "backlogThresholds": {"seconds": 300},
             "timeoutSeconds": 20,
             "onConflict": "Fail",
             "maxConcurrentUploads": 32,
@@ -185,6 +187,19 @@ def test_the_load_balancer_class_does_not_change_while_it_is_one(server, before,
     assert refused in applied("LoadBalancer", after).stderr
     assert applied("ClusterIP", {}).returncode == 0
     assert applied("LoadBalancer", after).returncode == 0
+
+
+VOLUME = {"size": "20Gi", "storageClassName": "fast"}
+
+
+@pytest.mark.parametrize("after", [{}, {"persistent": {"size": "20Gi"}}, {"persistent": {**VOLUME, "size": "40Gi"}}], ids=str)
+def test_the_volume_of_a_spool_does_not_change(server, after):
+    """The claims were made from it, and may hold images."""
+    server.kubectl("apply", "--filename=-", input=document("volume", spool={"persistent": VOLUME}))
+    refused = "spec.spool: Forbidden: `spool.persistent` must not be changed or removed"
+    found = server.kubectl("apply", "--filename=-", input=document("volume", spool=after), check=False)
+    assert refused in found.stderr
+    server.kubectl("apply", "--filename=-", input=document("volume", spool={"persistent": VOLUME, "maxBytes": 1000}))
 
 
 def test_scale_sets_the_replicas_and_names_the_pods(server):

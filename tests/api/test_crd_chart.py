@@ -30,14 +30,20 @@ RIGHTS = {
     f"{ADAPTERS}/status": ["patch"],
     f"{ADAPTERS}/finalizers": ["update"],
     "deployments.apps": ALL,
+    "statefulsets.apps": ALL,
     "services": ALL,
     "serviceaccounts": ALL,
     "configmaps": ALL,
     "networkpolicies.networking.k8s.io": ALL,
     "poddisruptionbudgets.policy": ALL,
     "pods": ["list", "watch"],
+    "persistentvolumeclaims": ["list", "patch", "watch"],
     "events": ["create", "list", "patch"],
 }
+
+
+NOT_KNOWN_YET = "cannot find RESTMapping"
+"""The plug-in that looks at owner references learns of a new kind some seconds after it is served."""
 
 
 def helm(*arguments: str, server: ApiServer | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -278,7 +284,8 @@ def test_the_operator_does_its_work_with_these_rights(server, install, namespace
     user = f"system:serviceaccount:{NAMESPACE}:dicom-operator"
     answers = [item for item in server.audited() if item["user"]["username"] == user and "responseStatus" in item]
     assert answers
-    assert [(item["verb"], item["requestURI"]) for item in answers if item["responseStatus"]["code"] == 403] == []
+    refused = [item for item in answers if item["responseStatus"]["code"] == 403 and NOT_KNOWN_YET not in item["responseStatus"]["message"]]
+    assert [(item["verb"], item["requestURI"]) for item in refused] == []
 
 
 def test_people_with_view_and_edit_see_and_edit_adapters(server, installed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
@@ -16,21 +17,20 @@ LEASE = {f"{verb} leases.coordination.k8s.io" for verb in ("get", "create", "upd
 """What two replicas do with their Lease: the standby's part comes some time after it is ready."""
 
 KINDS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+WORKLOAD: dict[str, Any] = {
+    "replicas": 0,
+    "selector": {"matchLabels": {"app": "old"}},
+    "template": {"metadata": {"labels": {"app": "old"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}},
+}
+SPOOL: dict[str, Any] = {"delivery": {"acknowledge": "AfterSpool"}, "spool": {"persistent": {"size": "1Gi"}}}
 BODIES: dict[str, dict[str, Any]] = {
     "serviceaccounts": {"apiVersion": "v1", "kind": "ServiceAccount"},
     "configmaps": {"apiVersion": "v1", "kind": "ConfigMap"},
     "services": {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 80}]}},
     "networkpolicies": {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}},
     "poddisruptionbudgets": {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"maxUnavailable": 1}},
-    "deployments": {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": {"app": "old"}},
-            "template": {"metadata": {"labels": {"app": "old"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}},
-        },
-    },
+    "deployments": {"apiVersion": "apps/v1", "kind": "Deployment", "spec": WORKLOAD},
+    "statefulsets": {"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": {**WORKLOAD, "serviceName": "old"}},
 }
 
 
@@ -43,6 +43,19 @@ def install(api: Api, namespace: Namespace, *arguments: str) -> list[dict[str, A
 
 def environment(api: Api, namespace: Namespace) -> dict[str, str]:
     return {**api.server.environment, "KUBECONFIG": str(api.server.kubeconfig_for("dicom-operator", namespace.name))}
+
+
+def leave_claim(namespace: Namespace) -> None:
+    """The volume of an earlier adapter of the name, with images on it."""
+    labels = {
+        "app.kubernetes.io/managed-by": "dicom-operator",
+        "app.kubernetes.io/name": "dicom-adapter",
+        "app.kubernetes.io/instance": "ct-east",
+        "dicomadapter.io/spool-kept": "true",
+    }
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "spool-ct-east-0", "labels": labels}, "spec": spec}
+    namespace.create("persistentvolumeclaims", body)
 
 
 def leave_behind(namespace: Namespace, owner: dict[str, Any]) -> None:
@@ -73,6 +86,10 @@ def work(namespace: Namespace) -> None:
         namespace.delete("services", "ct-east")
         namespace.wait_for("services", "ct-east", not_uid=uid)
         wait_until("told", lambda count=count: [item["count"] for item in namespace.events("ChildRestored")] == [count])  # type: ignore[misc]
+    leave_claim(namespace)
+    namespace.change(**SPOOL)
+    claims = "persistentvolumeclaims"
+    wait_until("the claim is taken over", lambda: "dicomadapter.io/spool-kept" not in json.dumps(namespace.all(claims)))
 
 
 @pytest.mark.parametrize("everywhere", [True, False], ids=["every namespace", "one namespace"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dicom_operator.api import Json
 from dicom_operator.spec.section import Section
 
+AFTER_SPOOL = "AfterSpool"
 RETRIED = (408, 429, 500, 502, 503, 504)
 """HTTP statuses after which an upload is tried again, unless `delivery.retry.statusCodes` says others."""
 
@@ -14,6 +15,8 @@ def delivery(section: Section) -> Json:
     retry = section.section("retry")
     initial = retry.integer("initialDelayMilliseconds", 200, 10, 60_000)
     result: Json = {
+        "acknowledge": section.choice("acknowledge", "AfterStore", AFTER_SPOOL),
+        "backlogThresholds": _thresholds(section.section("backlogThresholds")),
         "timeoutSeconds": section.integer("timeoutSeconds", 20, 1, 600),
         "onConflict": section.choice("onConflict", "Fail", "Keep", "Overwrite"),
         "maxConcurrentUploads": section.integer("maxConcurrentUploads", 32, 1, 256),
@@ -26,4 +29,11 @@ def delivery(section: Section) -> Json:
     }
     if section.has("maxRequestsPerMinute"):
         result["maxRequestsPerMinute"] = section.integer("maxRequestsPerMinute", 1, 1, 1_000_000)
+    return result
+
+
+def _thresholds(section: Section) -> Json:
+    result: Json = {"seconds": section.integer("seconds", 300, 1, 604_800)}
+    if section.has("instances"):
+        result["instances"] = section.integer("instances", 1, 1, 1_000_000_000)
     return result

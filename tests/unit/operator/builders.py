@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dicom_operator import model
+from dicom_operator.api import Reason
+from dicom_operator.backlog import Lane, SpoolReport
 from dicom_operator.config import Config
+from dicom_operator.observe import PodReport
 
 CONFIG = Config(adapter_image="ghcr.io/acme/dicom-adapter:0.1.0", operator_namespace="dicom-system")
 STORE = "https://pacs.hospital.example/dicom-web"
@@ -49,6 +52,41 @@ def deployment(*, wanted: int = 1, generation: int = 1, conditions: list[Any] | 
 def serving(count: int = 1) -> dict[str, Any]:
     """A Deployment that is rolled out."""
     return deployment(wanted=count, replicas=count, readyReplicas=count, updatedReplicas=count, availableReplicas=count)
+
+
+SPOOL: dict[str, Any] = {"delivery": {"acknowledge": "AfterSpool"}, "spool": {"persistent": {"size": "20Gi"}}}
+"""The fields of an adapter with a spool."""
+
+
+def stateful(*, wanted: int = 1, replicas: int | None = None, ready: int | None = None) -> dict[str, Any]:
+    """A StatefulSet that is rolled out, or has so many pods."""
+    total = wanted if replicas is None else replicas
+    up = total if ready is None else ready
+    found = deployment(wanted=wanted, replicas=total, updatedReplicas=total, readyReplicas=up, availableReplicas=up)
+    return {**found, "kind": "StatefulSet"}
+
+
+def claim(number: int = 0, phase: str = "Bound", name: str = "ct-east", **labels: str) -> dict[str, Any]:
+    """The volume claim of a pod."""
+    marks = {"app.kubernetes.io/instance": name, **labels}
+    metadata = {"name": f"spool-{name}-{number}", "namespace": "rad", "labels": marks, "resourceVersion": "1"}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "status": {"phase": phase}}
+
+
+def spooled(number: int = 0, config_hash: str = "") -> dict[str, Any]:
+    """A pod of the StatefulSet `ct-east`."""
+    found = pod(f"ct-east-{number}", podIP="10.0.0.1")
+    found["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "ct-east", "controller": True, "uid": "sts"}]
+    found["metadata"]["annotations"] = {"dicomadapter.io/config-hash": config_hash}
+    return found
+
+
+def report(instances: int = 0, *, failed: int = 0, closed: bool = False, generation: int = 3, reason: str = "Delivering") -> PodReport:
+    """What a pod with a spool says."""
+    lanes = (Lane("dicomStore", instances, failed), Lane("archive", 0, 0))
+    oldest = "2026-11-23T10:00:00Z" if instances else ""
+    spool = SpoolReport(Reason(reason), f"it is {reason}", oldest, lanes, generation, closed)
+    return PodReport(not closed, "Ready", "it receives", "Reachable", "the store answers", spool)
 
 
 def service(address: str = "", **spec: Any) -> dict[str, Any]:

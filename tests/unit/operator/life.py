@@ -283,6 +283,8 @@ class Life(RuleBasedStateMachine):
         assert {name for name, found in controlled.items() if found["metadata"]["labels"]} == wanted.keys()
         for name, child in wanted.items():
             assert difference(child, self.cluster.objects[name]) is None
+        for name in [name for name in controlled if name not in wanted]:
+            self.cluster.drop(*name)
         self.world.see()
         self.runner.run(self.world.run())
         assert self.cluster.calls == []

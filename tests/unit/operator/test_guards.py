@@ -13,7 +13,7 @@ from typing import Any, cast
 import kopf
 import pytest
 
-from dicom_operator import api, messages
+from dicom_operator import api, messages, messages_spool
 from dicom_operator.cache import Cache
 from dicom_operator.connection import Connection
 from dicom_operator.metrics import Metrics
@@ -148,9 +148,11 @@ def test_conditions_of_an_adapter_go_with_it():
 
 def test_no_sentence_is_unused_or_undocumented():
     text = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
-    for name, function in inspect.getmembers(messages, inspect.isfunction):
-        assert function.__doc__, name
-        assert f"messages.{name}(" in text or f"{name}(" in inspect.getsource(messages).replace(f"def {name}(", ""), name
+    for catalogue in (messages, messages_spool):
+        module = catalogue.__name__.rpartition(".")[2]
+        for name, function in inspect.getmembers(catalogue, inspect.isfunction):
+            assert function.__doc__, name
+            assert f"{module}.{name}(" in text or f"{name}(" in inspect.getsource(catalogue).replace(f"def {name}(", ""), name
 
 
 def test_an_adapters_answer_is_foreign_data():

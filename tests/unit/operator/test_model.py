@@ -9,8 +9,10 @@ import pytest
 from dicom_operator import model
 from dicom_operator.config import Config
 from dicom_operator.errors import SpecError
+from dicom_operator.spec.spool import Claim
 from tests.unit.operator.builders import HEALTHCARE, STORE, adapter, body
 
+CLAIM_SIZE = "must be a quantity above 0, for example '20Gi', not "
 ARCHIVE = {"name": "archive", "dicomStore": STORE}
 BY_MODALITY = {"attributes": [{"keyword": "Modality", "values": ["CT"]}]}
 
@@ -78,6 +80,20 @@ ROUTES_REFUSED = [
 
 REFUSED = [
     *ROUTES_REFUSED,
+    ({"delivery": {"acknowledge": "Never"}}, "spec.delivery.acknowledge", "must be one of AfterStore, AfterSpool, not 'Never'"),
+    (
+        {"delivery": {"acknowledge": "AfterSpool"}},
+        "spec.spool.persistent",
+        "is needed for `delivery.acknowledge` 'AfterSpool': what is acknowledged must outlive its pod; write for example {size: 20Gi}",
+    ),
+    ({"spool": {"persistent": {}}}, "spec.spool.persistent.size", f"{CLAIM_SIZE}None"),
+    ({"spool": {"persistent": {"size": "much"}}}, "spec.spool.persistent.size", f"{CLAIM_SIZE}'much'"),
+    ({"spool": {"persistent": {"size": 0}}}, "spec.spool.persistent.size", f"{CLAIM_SIZE}0"),
+    ({"spool": {"persistent": {"size": True}}}, "spec.spool.persistent.size", f"{CLAIM_SIZE}True"),
+    ({"spool": {"maxBytes": 0}}, "spec.spool.maxBytes", None),
+    ({"spool": {"reserveBytes": -1}}, "spec.spool.reserveBytes", None),
+    ({"delivery": {"backlogThresholds": {"seconds": 0}}}, "spec.delivery.backlogThresholds.seconds", None),
+    ({"delivery": {"backlogThresholds": {"instances": 0}}}, "spec.delivery.backlogThresholds.instances", None),
     ({"aeTitle": None}, "spec.aeTitle", "is required"),
     (
         {"aeTitle": "SEVENTEEN_LETTERS"},
@@ -219,6 +235,8 @@ def test_the_adapter_is_told_every_default():
         "dicomStore": STORE,
         "credentials": {"allowInsecure": False, "none": {}},
         "delivery": {
+            "acknowledge": "AfterStore",
+            "backlogThresholds": {"seconds": 300},
             "timeoutSeconds": 20,
             "onConflict": "Fail",
             "maxConcurrentUploads": 32,
@@ -245,6 +263,19 @@ def test_the_adapter_is_told_every_default():
         "terminationGracePeriodSeconds": 120,
         "logLevel": "Info",
     }
+
+
+def test_a_spool_reaches_the_adapter_without_its_claim():
+    found = adapter(
+        delivery={"acknowledge": "AfterSpool", "backlogThresholds": {"seconds": 60, "instances": 5}},
+        spool={"persistent": {"size": 20, "storageClassName": "fast"}, "maxBytes": 1000},
+        suspend=True,
+    )
+    assert found.adapter_spec["spool"] == {"reserveBytes": 1 << 30, "maxBytes": 1000}
+    assert found.adapter_spec["delivery"]["backlogThresholds"] == {"seconds": 60, "instances": 5}
+    assert found.claim == Claim("20", "fast")
+    assert (found.spools, found.wanted_replicas) == (True, 1)
+    assert adapter(suspend=True).wanted_replicas == 0
 
 
 def test_peers_reach_the_adapter_with_their_defaults():

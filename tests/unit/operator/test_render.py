@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dicom_operator.render import desired
-from tests.unit.operator.builders import CONFIG, HEALTHCARE, adapter
+from tests.unit.operator.builders import CONFIG, HEALTHCARE, SPOOL, adapter
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL: dict[str, Any] = {
@@ -63,6 +63,7 @@ CASES: dict[str, dict[str, Any]] = {
     "full": FULL,
     "routed": ROUTED,
     "suspended": {"suspend": True, "replicas": 2},
+    "spool": {**SPOOL, "replicas": 2, "spool": {"persistent": {"size": "20Gi", "storageClassName": "fast"}, "maxBytes": 16_000_000_000}},
     "cluster-ip": {"service": {"type": "ClusterIP"}},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from dicom_operator.conditions import find
 from dicom_operator.errors import ApiConflict, ApiNotFound
 from dicom_operator.events import Recorder
 from dicom_operator.metrics import Metrics
+from dicom_operator.observe import PodReport
 from dicom_operator.reconcile import Reconciler, Tools
 from dicom_operator.workqueue import Outcome
 from tests.unit.operator.builders import CONFIG, body
@@ -114,6 +116,14 @@ class FakeCluster:
         new["status"] = copy.deepcopy(found["status"])
         return self.put(new)
 
+    async def label(self, resource: Resource, namespace: str, name: str, labels: Mapping[str, str | None]) -> None:
+        self.calls.append(("label", resource.kind, name))
+        self.fail("label", resource.kind)
+        found = copy.deepcopy(self.objects[resource.kind, name])
+        merged = {**found["metadata"]["labels"], **labels}
+        found["metadata"]["labels"] = {key: value for key, value in merged.items() if value is not None}
+        self.put(found)
+
     async def delete(self, found: Json) -> None:
         kind, name = found["kind"], found["metadata"]["name"]
         self.calls.append(("delete", kind, name))
@@ -144,6 +154,7 @@ class World:
         self.time = WHEN
         self.metrics = Metrics()
         self.names: dict[str, bool | None] = {}
+        self.reports: dict[str, PodReport | None] = {}
         self.start(cast(Cluster, self.cluster))
         if cluster is None:
             self.change(**spec)
@@ -158,11 +169,8 @@ class World:
         async def resolve(host: str) -> bool | None:
             return self.names.get(host)
 
-        self.reconciler = Reconciler(
-            Tools(
-                cluster, self.cache, CONFIG, recorder, self.metrics, {}, resolve, lambda: self.time, lambda: self.now, lambda: 0.5, log,
-            )
-        )  # fmt: skip
+        times = (lambda: self.time, lambda: self.now, lambda: 0.5)
+        self.reconciler = Reconciler(Tools(cluster, self.cache, CONFIG, recorder, self.metrics, self.reports, resolve, *times, log))
 
     def change(self, **spec: Any) -> None:
         old = self.cluster.objects.get(("DicomAdapter", "ct-east"), {})

@@ -96,6 +96,7 @@ def test_what_a_user_sees_without_asking_for_more():
     columns = [column["name"] for column in VERSION["additionalPrinterColumns"] if not column.get("priority")]
     assert columns == ["AE Title", "Ready", "Reason", "Store", "Address", "Replicas", "Age"]
     assert [column["name"] for column in VERSION["additionalPrinterColumns"] if column.get("priority")] == [
+        "Waiting",
         "DICOM Store",
         "Message",
         "Store Message",
