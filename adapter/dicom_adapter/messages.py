@@ -209,6 +209,16 @@ def peer_lost(ae_title: str, where: str) -> str:
     return f"{ae_title} at {where}: association lost"
 
 
+def too_many_keys(maximum: int) -> str:
+    """A query that would be a flood of searches."""
+    return f"More than {maximum} keys in the identifier"
+
+
+def too_many_values(maximum: int) -> str:
+    """The same in one key."""
+    return f"More than {maximum} values in one key"
+
+
 def more_matches(maximum: int) -> str:
     """A search with more results than spec.query.maxResults."""
     return f"More than {maximum} matches, the first are sent; search narrower"

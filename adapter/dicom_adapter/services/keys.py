@@ -22,6 +22,8 @@ from dicom_adapter.dimse import sopclasses
 from dicom_adapter.dimse.status import CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH
 
 MAXIMUM_INFLATED: Final = 16 << 20
+MOST_KEYS: Final = 256
+MOST_VALUES: Final = 4096
 _MOST_NESTED: Final = 8
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
@@ -127,6 +129,10 @@ def parse(identifier: bytes, transfer_syntax_uid: str, sop_class_uid: str) -> Id
         keys = tuple(_keys(data_set, encodings(character_sets)))
     except Exception as error:  # whatever pydicom makes of such bytes: the peer hears that they cannot be read
         raise BadIdentifier(CANNOT_UNDERSTAND, messages.UNREADABLE_IDENTIFIER) from error
+    if len(keys) > MOST_KEYS:
+        raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.too_many_keys(MOST_KEYS))
+    if any(len(key.values) > MOST_VALUES for key in keys):
+        raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.too_many_values(MOST_VALUES))
     level = "".join(_texts(data_set, QUERY_RETRIEVE_LEVEL)[:1]).strip()
     if not level:
         raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.NO_LEVEL)

@@ -158,5 +158,16 @@ def test_whatever_a_peer_sends_is_read_or_refused(content: bytes, syntax: UID) -
         parse(content, syntax, STUDY_ROOT_FIND)
 
 
+def test_what_would_be_a_flood_of_searches_is_refused() -> None:
+    many = query(StudyInstanceUID=[f"1.2.{number}" for number in range(4097)])
+    keys = query()
+    for number in range(257):
+        keys.add_new(0x00181000 + number, "LO", "")
+    for asked, comment in ((many, "More than 4096 values in one key"), (keys, "More than 256 keys in the identifier")):
+        with pytest.raises(BadIdentifier) as refused:
+            read(asked, ExplicitVRLittleEndian)
+        assert (refused.value.status, refused.value.comment) == (0xA900, comment)
+
+
 def test_ascii_needs_no_character_set() -> None:
     assert decode(b"DOE^JANE", "PN", ["shift_jis"]) == "DOE^JANE"
