@@ -61,7 +61,7 @@ class Surroundings:
     """What the configuration does not say."""
 
     mounts: Path
-    temporary_directory: str
+    room: Room
     proxies: Proxies
     observer: Observer
     log: EventLog
@@ -115,7 +115,7 @@ class Destinations:
             timeout=float(self._config.delivery.timeout_seconds),
             retried=self._where.observer.retried,
         )
-        return RoutedPipeline(router, {DEFAULT_TARGET: store.pipeline, **pipelines}, several, Room(self._where.temporary_directory))
+        return RoutedPipeline(router, {DEFAULT_TARGET: store.pipeline, **pipelines}, several, self._where.room)
 
     async def settle(self, seconds: float) -> None:
         """Waits for what must not be left half done."""
@@ -149,8 +149,8 @@ async def _service(destination: DicomwebDestination, index: int, config: Config,
         proxies=credentials.proxies(destination.credentials, where.proxies),
     )
     async with client:
-        name, directory = destination.name, where.temporary_directory
-        delivering = assembly.assemble(config.delivery, client, directory=directory, observer=where.observer, name=name)
+        name = destination.name
+        delivering = assembly.assemble(config.delivery, client, room=where.room, observer=where.observer, name=name)
         state = DestinationState(name, destination.store.url)
         way = Way(client, access, replace(config, store=destination.store, credentials=destination.credentials))
         probe = Probe(

@@ -20,6 +20,7 @@ from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.config import Acknowledge, Config
 from dicom_adapter.delivery import assembly
 from dicom_adapter.delivery.pipeline import Delivered
+from dicom_adapter.delivery.replay import Room
 from dicom_adapter.delivery.target import DEFAULT_TARGET, Target
 from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.dicomweb.client import DicomwebClient
@@ -81,6 +82,7 @@ class Node:
         self._delivering: assembly.Delivering | None = None
         self._spooler: spooler.Spooler | None = None
         self._others: destinations.Destinations | None = None
+        self._room = Room(surroundings.temporary_directory)
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._receiving: asyncio.Task[None] | None = None
@@ -161,7 +163,7 @@ class Node:
     @contextlib.asynccontextmanager
     async def _destinations(self) -> AsyncIterator[destinations.Destinations]:
         where = self._where
-        surroundings = destinations.Surroundings(where.mounts, where.temporary_directory, where.proxies, self._observer, self._log)
+        surroundings = destinations.Surroundings(where.mounts, self._room, where.proxies, self._observer, self._log)
         async with destinations.running(self._config, surroundings) as found:
             self._state.destinations = found.states
             self._others = found
@@ -256,8 +258,7 @@ class Node:
         self._log.write(Severity.INFO, "Ready", text)
 
     def _deliver(self, client: DicomwebClient) -> assembly.Delivering:
-        directory = self._where.temporary_directory
-        self._delivering = found = assembly.assemble(self._config.delivery, client, directory=directory, observer=self._observer)
+        self._delivering = found = assembly.assemble(self._config.delivery, client, room=self._room, observer=self._observer)
         gate, governor = found.gate, found.gate.governor
         self._metrics.watch_delivery(
             permits=lambda: governor.permits,

@@ -221,10 +221,20 @@ async def test_what_is_known_of_each_destination_is_in_the_status() -> None:
     async with FaultStore() as default, FaultStore() as archive, FaultStore() as locked:
         locked.search_reply = Reply(401, google_error(401, "UNAUTHENTICATED", "no"), "application/json")
         with serving(handlers=Handlers(), titles=("PACS",)) as server:
+            stores = [web("archive", archive), web("locked", locked)]
             other = node("other", server.port, "X")
+            secret = {**web("secret", archive), "credentials": {"bearerTokenSecret": {"name": "gone"}, "allowInsecure": True}}
+            stores.append(secret)
             spec = {
-                "destinations": [web("archive", archive), web("locked", locked), node("pacs", server.port), other, node("away", port)],
-                "routes": [route("archive", Modality="CT")],
+                "destinations": [
+                    web("archive", archive),
+                    web("locked", locked),
+                    node("pacs", server.port),
+                    other,
+                    node("away", port),
+                    secret,
+                ],
+                "routes": [route("secret", ae="CT1")],
             }
             async with Adapter(default.url, spec=spec) as adapter:
 
@@ -244,11 +254,14 @@ async def test_what_is_known_of_each_destination_is_in_the_status() -> None:
                         "the association was rejected (1/1/7): it has another AE title (called AE title not recognized)",
                     ),
                     "away": (False, "Unreachable", f"127.0.0.1:{port} refuses the connection: nothing listens on this port"),
+                    "secret": (False, "Unauthorized", "Secret 'gone' does not exist in namespace 'rad'; create it, no restart is needed"),
                 }
                 await adapter.store_becomes("Reachable")
                 assert (await adapter.status())["verdict"] == {"level": "warn", "message": f"'locked': {unauthorized}"}
                 line = await adapter.line(f"'locked': {unauthorized}")
                 assert (line["severity"], line["event"], line["destination"]) == ("ERROR", "DestinationUnavailable", "locked")
+                assert await send(adapter, generated()) == [(0xA700, "Secret 'gone' is not usable")]
+                assert await send(adapter, generated(), calling="CT2") == [(0, "")]
 
 
 OTHER, CUT = "SOP Instance UID of data set and command differ", "Data set unreadable at byte 0: length past the end"

@@ -13,6 +13,7 @@ from dicom_adapter.delivery import assembly
 from dicom_adapter.delivery.assembly import Delivering
 from dicom_adapter.delivery.pipeline import Delivered
 from dicom_adapter.delivery.pipeline import Instance as Arriving
+from dicom_adapter.delivery.replay import Room
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dimse import DataSetInterrupted
 from dicom_adapter.part10 import FileMeta
@@ -107,7 +108,7 @@ async def delivering(
         url, headers=known.headers, refused=known.refused, tls=StoreTls(None).context, observer=observer, connections=36, user_agent="test"
     ) as client:
         spec = Delivery(seconds, on_conflict, retry)
-        found = assembly.assemble(spec, client, directory=tempfile.gettempdir(), observer=observer)
+        found = assembly.assemble(spec, client, room=Room(tempfile.gettempdir()), observer=observer)
         yield Sender(found, observer)
         await found.conflicts.settle(seconds)  # what is longer at it never ends
 

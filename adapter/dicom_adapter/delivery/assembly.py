@@ -37,12 +37,11 @@ class Delivering:
     target: DicomwebTarget
 
 
-def assemble(spec: Delivery, client: DicomwebClient, *, directory: str, observer: Observer, name: str = DEFAULT_TARGET) -> Delivering:
-    """Builds it, on the event loop that uses it. `directory` is for the temporary files of large images."""
+def assemble(spec: Delivery, client: DicomwebClient, *, room: Room, observer: Observer, name: str = DEFAULT_TARGET) -> Delivering:
+    """Builds it, on the event loop that uses it. `room` is for copies of images, and shared by all destinations of an adapter."""
     bounds = Bounds(spec.max_concurrent_uploads, spec.max_requests_per_minute, float(spec.timeout_seconds))
     gate = Gate(Governor(bounds, now=asyncio.get_running_loop().time, throttled=observer.throttled))
     destination = Destination(client, gate, policy(spec), timeout=float(spec.timeout_seconds), observer=observer)
-    room = Room(directory)
 
     async def post(copy: Content, uid: str) -> Verdict:
         """The usual attempts, with the time that a new instance has."""

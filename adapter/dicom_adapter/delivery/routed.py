@@ -20,7 +20,7 @@ from dicom_adapter.delivery.spooling import Spooling
 from dicom_adapter.delivery.target import DEFAULT_TARGET, Whole
 from dicom_adapter.delivery.verdict import not_asked
 
-HELD = 1 << 20
+HELD = 256 << 10
 """How much is looked through in memory for the attributes of the routes; what they are in then waits on the disk."""
 
 

@@ -7,6 +7,7 @@ ever dropped for want of a route.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,6 +91,7 @@ def _compared(match: AttributeMatch, elements: Mapping[int, Element]) -> Compare
     return Compared(_named(match.attribute), tuple(pattern.text for pattern in match.values), values, matched, match.attribute.tag, vr)
 
 
+@functools.cache
 def _named(attribute: Attribute) -> str:
     tag = f"({attribute.tag >> 16:04X},{attribute.tag & 0xFFFF:04X})"
     return f"{attribute.keyword} {tag}" if attribute.keyword else tag

@@ -14,6 +14,7 @@ from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.config import Delivery
 from dicom_adapter.delivery import assembly
 from dicom_adapter.delivery.pipeline import Delivered, Pipeline
+from dicom_adapter.delivery.replay import Room
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dimse import DataSetInterrupted, Peer, Status, StoreRequest
 from dicom_adapter.services.store import StoreService
@@ -32,7 +33,7 @@ class Silent:
 
 
 def pipeline(adapter: DicomwebClient) -> Pipeline:
-    return assembly.assemble(Delivery(timeout_seconds=5), adapter, directory=tempfile.gettempdir(), observer=Silent()).pipeline
+    return assembly.assemble(Delivery(timeout_seconds=5), adapter, room=Room(tempfile.gettempdir()), observer=Silent()).pipeline
 
 
 def request(*pieces: bytes, interrupted: bool = False) -> StoreRequest:
