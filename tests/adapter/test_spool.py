@@ -55,13 +55,20 @@ async def test_it_is_acknowledged_while_the_store_is_down_and_delivered_byte_for
         spool = (await adapter.status())["spool"]
         assert (spool["instances"], spool["failed"], spool["reason"]) == (3, 0, "Delivering")
         assert spool["oldestTime"].endswith("Z")
-        assert len(list((tmp_path / "dicomStore/ready").iterdir())) == 3
+        used = sum(path.stat().st_size for path in (tmp_path / "dicomStore/ready").iterdir())
+        metrics = (await adapter.get("/metrics"))[1]
+        assert 'dicom_spool_instances{destination="dicomStore",state="ready"} 3.0' in metrics
+        assert 'dicom_spool_instances{destination="dicomStore",state="failed"} 0.0' in metrics
+        (size,) = [line.split()[1] for line in metrics.splitlines() if line.startswith('dicom_spool_bytes{destination="dicomStore"}')]
+        assert float(size) == used
+        assert "dicom_spool_full 0.0" in metrics
         assert not archive.stored
         archive.outage = 0
         await archive.until(lambda: len(archive.stored) == 3)
         assert archive.digests == {one.sop_instance_uid: {digest(one): 1} for one in ones}
         assert (await empty(adapter))["oldestTime"] is None
         assert not list((tmp_path / "dicomStore/ready").iterdir())
+        assert 'dicom_spool_deliveries_total{destination="dicomStore",outcome="stored"} 3.0' in (await adapter.get("/metrics"))[1]
 
 
 async def test_every_transfer_syntax_goes_through_the_spool(tmp_path: Path) -> None:
@@ -129,35 +136,24 @@ async def test_a_refused_image_lies_in_failed_with_its_reason_and_can_be_tried_a
         assert (await empty(adapter))["failed"] == 0
 
 
-async def test_a_proven_duplicate_with_other_content(tmp_path: Path) -> None:
-    """Row 24."""
-    one = generated()
+async def test_duplicates_and_warnings(tmp_path: Path) -> None:
+    """Rows 24 and 26."""
+    same, coerced, unclear = (generated() for _ in range(3))
     async with FaultStore() as store:
-        told = Reply(409, google_error(409, "ALREADY_EXISTS", "instance exists with other content"), "application/json")
-        store.script.append(told)
+        store.script += [
+            Reply(409, google_error(409, "ALREADY_EXISTS", "instance exists with other content"), "application/json"),
+            Reply(200, stored_json(coerced.sop_instance_uid, warning=0xB000)),
+            Reply(200, b"[garbage"),
+        ]
         async with Adapter(store.url, spec=AFTER_SPOOL, arguments=[f"--spool_directory={tmp_path}"]) as adapter:
-            assert await send(adapter, [one]) == [(0, "")]
+            assert await send(adapter, [same]) == [(0, "")]
             line = await adapter.line("delivery to 'dicomStore' refused for good: 409 ALREADY_EXISTS; spec.delivery.onConflict is Fail")
             assert (line["status"], line["http_status"]) == ("C409", 409)
+            assert await send(adapter, [coerced]) == [(0, "")]
+            assert (await adapter.line("delivery to 'dicomStore': stored with warning B000"))["severity"] == "WARNING"
+            assert await send(adapter, [unclear]) == [(0, "")]
+            await adapter.line("delivery to 'dicomStore': 200 with a body that cannot be read: taken as stored")
             assert (await empty(adapter))["failed"] == 1
-
-
-@pytest.mark.parametrize(
-    ("reply", "said"),
-    [
-        (Reply(200, b"[garbage"), "delivery to 'dicomStore': 200 with a body that cannot be read: taken as stored"),
-        (None, "delivery to 'dicomStore': stored with warning B000"),
-    ],
-)
-async def test_stored_with_a_warning(tmp_path: Path, reply: Reply | None, said: str) -> None:
-    """Row 26."""
-    one = generated()
-    async with FaultStore() as store:
-        store.script.append(reply or Reply(200, stored_json(one.sop_instance_uid, warning=0xB000)))
-        async with Adapter(store.url, spec=AFTER_SPOOL, arguments=[f"--spool_directory={tmp_path}"]) as adapter:
-            assert await send(adapter, [one]) == [(0, "")]
-            assert (await adapter.line(said))["severity"] == "WARNING"
-            assert (await empty(adapter))["failed"] == 0
 
 
 async def test_the_store_is_down_and_senders_are_not_affected(tmp_path: Path) -> None:
@@ -278,18 +274,3 @@ async def test_flags_that_cannot_be_served_are_refused(flags: list[str], said: s
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, err = await asyncio.wait_for(process.communicate(), 30)
     assert (process.returncode, err.decode().strip()) == (2, said)
-
-
-async def test_the_metrics_of_the_spool(tmp_path: Path) -> None:
-    async with Archive(outage=503) as archive, spooling(archive, tmp_path) as adapter:
-        await send(adapter, [generated(1000), generated(1000)])
-        metrics = (await adapter.get("/metrics"))[1]
-        assert 'dicom_spool_instances{destination="dicomStore",state="ready"} 2.0' in metrics
-        assert 'dicom_spool_instances{destination="dicomStore",state="failed"} 0.0' in metrics
-        used = sum(path.stat().st_size for path in (tmp_path / "dicomStore/ready").iterdir())
-        assert f'dicom_spool_bytes{{destination="dicomStore"}} {float(used)}' in metrics
-        assert "dicom_spool_full 0.0" in metrics
-        archive.outage = 0
-        await empty(adapter)
-        metrics = (await adapter.get("/metrics"))[1]
-        assert 'dicom_spool_deliveries_total{destination="dicomStore",outcome="stored"} 2.0' in metrics

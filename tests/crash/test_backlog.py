@@ -114,7 +114,7 @@ async def test_an_outage_under_load(tmp_path: Path, long: bool) -> None:
 async def test_the_end_under_load(tmp_path: Path, long: bool) -> None:
     """R17: associations end by themselves before the deadline, the exit is clean, and what is left is delivered by the next start."""
     history = History()
-    rounds = 50 if long else 2
+    rounds = 50 if long else 1
     async with Archive(delay=0.05) as archive:
         for _ in range(rounds):
             async with adapter(archive, tmp_path) as up:

@@ -17,7 +17,7 @@ from tests.support.history import History
 
 ROOT = Path(__file__).parents[2]
 ASSOCIATIONS = 4
-ESSENTIAL = ("after:sync_file", "after:rename", "after:sync_directory", "after:unlink")
+ESSENTIAL = ("after:sync_file", "after:rename", "after:unlink")
 
 
 def adapter(archive: Archive, spool: Path, point: str = "") -> Adapter:

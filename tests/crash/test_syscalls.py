@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import time
 from pathlib import Path
-
-import pytest
 
 from tests.crash.test_kill import adapter, finish
 from tests.support.adapter import Adapter
@@ -112,9 +109,13 @@ if os.geteuid() == 0:  # to look at a process that is not a child of strace's
             assert refused
             assert all(status.startswith("A700 Spool write failed: ") for status in refused), refused
 
-    @pytest.mark.parametrize("what", FINAL)
-    async def test_after_a_failed_sync_nothing_is_acknowledged_until_a_restart(tmp_path: Path, what: str) -> None:
+    async def test_after_a_failed_sync_nothing_is_acknowledged_until_a_restart(tmp_path: Path, long: bool) -> None:
         """Row 28. The kernel may have forgotten what it could not write: no later fsync is believed."""
+        for what in FINAL if long else FINAL[1:]:
+            (tmp_path / what[:5]).mkdir()
+            await fail(tmp_path / what[:5], what)
+
+    async def fail(tmp_path: Path, what: str) -> None:
         history = History()
         async with Archive(outage=503) as archive:
             async with adapter(archive, tmp_path / "spool") as victim:
@@ -138,10 +139,6 @@ if os.geteuid() == 0:  # to look at a process that is not a child of strace's
                 assert (status["spool"]["reason"], status["spool"]["message"]) == ("SpoolFaulty", said)
                 assert status["verdict"] == {"level": "bad", "message": said}
             archive.outage = 0
-            await asyncio.sleep(0)
-            async with adapter(archive, tmp_path / "spool") as again:
-                await history.send(again.port, 1, most=1)
-                assert len(history.acknowledged) == 4
             await finish(archive, tmp_path / "spool", history)
 
 
