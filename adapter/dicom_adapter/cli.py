@@ -40,7 +40,7 @@ usage: dicom-adapter COMMAND [FLAG...]
 
 A DICOM node whose storage is a DICOMweb service.
 
-  import       receive images (C-STORE) and store them (STOW-RS); what runs when the first argument is a flag
+  import       receive images (C-STORE), store them (STOW-RS), answer queries; what runs when the first argument is a flag
   export       fetch what arrives in a store (WADO-RS) and send it to a DICOM node (C-STORE) or to another store
   check        walk the way to the store step by step and say what is in the way; stores nothing
   route        tell which routes and destinations DICOM files would take, and why; sends nothing

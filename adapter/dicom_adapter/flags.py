@@ -120,7 +120,8 @@ def usage() -> str:
     return f"""\
 usage: dicom-adapter import [--config FILE] [FLAG...]
 
-Receives images over DIMSE (C-STORE) and stores them in a DICOMweb service (STOW-RS).
+Receives images over DIMSE (C-STORE) and stores them in a DICOMweb service (STOW-RS), and answers C-FIND, C-MOVE, C-GET and storage
+commitment from it.
 
 {own}
 
