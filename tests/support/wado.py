@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -15,12 +16,12 @@ from dicom_adapter.part10 import FileMeta
 from tests.support.dicom import Instance, generated
 
 Fault = Literal["404", "503", "403", "break off", "never answer", "other instance", "garbage"]
-_PIECE = 1 << 16
+BLOCK = random.Random(1).randbytes(1 << 16)
 
 
 @dataclass(slots=True)
 class Kept:
-    """One instance. `repeat`: its data set is followed by so many times 64 KiB of zeros, which are not kept."""
+    """One instance. `repeat`: its data set is followed by so many times BLOCK."""
 
     study: str
     series: str
@@ -37,7 +38,7 @@ class Kept:
         """Its Part 10 stream."""
         yield self.meta + self.instance.data_set
         for _ in range(self.repeat):
-            yield bytes(_PIECE)
+            yield BLOCK
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Archive:
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_get("/dicom-web{rest:/.*}", self._get)
+        app.router.add_post("/dicom-web/studies", self._refuse)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -78,13 +80,18 @@ class Archive:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
+    async def _refuse(self, _: web.Request) -> web.Response:
+        return web.Response(status=400, text="no instance")
+
     def retrievals(self) -> list[str]:
         """The requests that were for instances."""
-        return [path for path in self.requests if "instances?" not in path]
+        return [path for path in self.requests if "?" not in path]
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path_qs.removeprefix("/dicom-web"))
         parts = request.match_info["rest"].strip("/").split("/")
+        if parts == ["studies"]:  # the probe
+            return web.Response(status=204)
         kind = "search" if parts[-1] == "instances" else "retrieve"
         self.under_way[kind] += 1
         self.most = max(self.most, self.under_way["retrieve"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
 import sys
 import warnings
 from io import BytesIO
@@ -137,3 +138,17 @@ async def test_whoever_stops_waiting_takes_the_process_along() -> None:
         for task in waiting:
             task.cancel()
         assert all(isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*waiting, return_exceptions=True))
+
+
+LOADED = """
+import contextlib, runpy, sys
+sys.argv = ["dicom-adapter", "import", "--help"]
+with contextlib.suppress(SystemExit):
+    runpy.run_module("dicom_adapter", run_name="__main__")
+print([name for name in ("pydicom", "numpy", "gdcm", "pylibjpeg", "openjpeg", "jpeg_ls") if sys.modules.get(name)])
+"""
+
+
+def test_the_adapter_itself_loads_no_codec() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "['pydicom']"
