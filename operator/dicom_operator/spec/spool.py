@@ -12,7 +12,6 @@ from dicom_operator.spec.section import Section
 
 MOST_BYTES = 1 << 53
 """What every JSON number can hold."""
-DEFAULT_RESERVE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,6 @@ def claim(section: Section) -> Claim | None:
 
 
 def bounds(section: Section) -> Json:
-    """What the adapter reads of it, with its default."""
-    result: Json = {"reserveBytes": section.integer("reserveBytes", DEFAULT_RESERVE_BYTES, 0, MOST_BYTES)}
-    if section.has("maxBytes"):
-        result["maxBytes"] = section.integer("maxBytes", 1, 1, MOST_BYTES)
-    return result
+    """What the adapter reads of it."""
+    lowest = {"maxBytes": 1, "reserveBytes": 0}
+    return {name: section.integer(name, low, low, MOST_BYTES) for name, low in lowest.items() if section.has(name)}

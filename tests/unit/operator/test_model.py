@@ -271,7 +271,7 @@ def test_a_spool_reaches_the_adapter_without_its_claim():
         spool={"persistent": {"size": 20, "storageClassName": "fast"}, "maxBytes": 1000},
         suspend=True,
     )
-    assert found.adapter_spec["spool"] == {"reserveBytes": 1 << 30, "maxBytes": 1000}
+    assert found.adapter_spec["spool"] == {"maxBytes": 1000}
     assert found.adapter_spec["delivery"]["backlogThresholds"] == {"seconds": 60, "instances": 5}
     assert found.claim == Claim("20", "fast")
     assert (found.spools, found.wanted_replicas) == (True, 1)
