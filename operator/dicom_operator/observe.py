@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from dicom_operator import api
 from dicom_operator.api import Json, Key, Resource
 from dicom_operator.backlog import SpoolReport
+from dicom_operator.destinations import DestinationReport
 
 Ref = tuple[str, str]
 """Kind and name of a child."""
@@ -23,6 +24,7 @@ class PodReport:
     store_reason: str
     store_message: str
     spool: SpoolReport | None = None
+    destinations: tuple[DestinationReport, ...] = ()
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from dicom_operator import api
+from dicom_operator import api, destinations
 from dicom_operator.api import Json, Key, Reason
 from dicom_operator.backlog import parse_spool
 from dicom_operator.observe import PodReport, ended, owner_key
@@ -35,10 +35,11 @@ def parse_report(data: bytes) -> PodReport | None:
         if body["version"] != 1 or not isinstance(body["ready"], bool) or not all(isinstance(text, str) for text in texts):
             return None
         spool = parse_spool(body, _one_line)
+        found = destinations.parse(body, _one_line)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     reason, message, store_reason, store_message = map(_one_line, texts)
-    return PodReport(body["ready"], reason, message, store_reason, store_message, spool)
+    return PodReport(body["ready"], reason, message, store_reason, store_message, spool, found)
 
 
 def _one_line(text: str) -> str:

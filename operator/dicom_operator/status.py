@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dicom_operator import __version__, api, backlog, conditions, messages, messages_spool, workload
+from dicom_operator import __version__, api, backlog, conditions, destinations, messages, messages_spool, workload
 from dicom_operator.address import Address, address, not_observed
 from dicom_operator.api import ConditionType, Json, Reason
 from dicom_operator.conditions import Condition
@@ -99,7 +99,16 @@ def build(view: View, config: Config, now: datetime) -> Json:
     }
     spool = backlog.summary(view.observed.spools) if view.observed.spools else previous.get("spool") if told else None
     optional = {"address": reached.host, "port": reached.port, "endpoint": reached.endpoint, "spool": spool}
+    optional["destinations"] = _destinations(view.observed, adapter, previous)
     return result | {key: value for key, value in optional.items() if value}
+
+
+def _destinations(observed: Observed, adapter: DicomAdapter | None, previous: Json) -> list[Json]:
+    """`status.destinations`; of a spec that cannot be read, what was told before."""
+    before = previous.get("destinations") or []
+    names = [one.name for one in adapter.destinations] if adapter else [one["name"] for one in before]
+    reports = (report.destinations for pod in observed.pods if (report := observed.reports.get(pod["metadata"]["uid"])))
+    return destinations.summary(reports, names, before)
 
 
 def repeats_not_yet(old: Json, new: Json) -> bool:

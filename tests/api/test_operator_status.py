@@ -258,8 +258,9 @@ def test_what_the_adapter_finds_at_the_store_is_a_condition_that_never_gates_rea
         "the store answers 401 UNAUTHENTICATED: the credentials in Secret 'gcs-key', key 'key.json', are not accepted; "
         "renew them, no restart is needed"
     )
-    status_page.answer = report(store="Unauthorized", store_message=unauthorized)
-    namespace.adapter()
+    away = {"name": "archive", "reachable": False, "reason": "Unreachable", "message": "10.1.2.3:443 refuses connections"}
+    status_page.answer = report(store="Unauthorized", store_message=unauthorized, destinations=[away])
+    namespace.adapter(destinations=[{"name": "archive", "dicomStore": "https://10.1.2.3/dicom-web"}])
     namespace.address()
     (pod,) = namespace.pods()
     assert namespace.condition("StoreReachable") == {}  # before the first probe
@@ -267,6 +268,7 @@ def test_what_the_adapter_finds_at_the_store_is_a_condition_that_never_gates_rea
     found = namespace.wait_condition("StoreReachable", "Unauthorized")
     assert (found["status"], found["message"]) == ("False", unauthorized)
     assert namespace.wait_condition("Ready", "Available")["status"] == "True"
+    assert namespace.status()["destinations"] == [away]
     wait_until("event", lambda: event_messages(namespace, "StoreUnavailable") == [unauthorized])
     status_page.answer = report()
     assert namespace.wait_condition("StoreReachable", "Reachable")["status"] == "True"
