@@ -36,6 +36,12 @@ class Entry:
         return cls(int(match[1], 16), int(match[2]), int(match[3], 16)) if match else None
 
 
+def measure(name: str) -> tuple[int, int] | None:
+    """Id and length in such a name, for who counts a million of them; None when it is none."""
+    match = _NAME.fullmatch(name)
+    return (int(match[1], 16), int(match[2])) if match else None
+
+
 def is_destination(name: str) -> bool:
     """Whether it can be the name of a destination, and so of a directory in the spool."""
     return _DESTINATION.fullmatch(name) is not None and name not in (INCOMING, REQUESTS, LOCK) and not name.endswith(".dcm")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from dicom_adapter.spool.entry import Entry
@@ -57,18 +57,9 @@ class Reading:
 
     def choose(self, names: Iterable[str]) -> tuple[list[Entry], bool]:
         """The oldest of them, and whether there are more. In a thread: it may be a million."""
-        total = 0
-
-        def entries() -> Iterator[Entry]:
-            nonlocal total
-            for name in names:
-                entry = Entry.parse(name)
-                if entry is not None and entry.id > self.after:
-                    total += 1
-                    yield entry
-
-        found = heapq.nsmallest(self.window, entries(), key=lambda entry: entry.id)
-        return found, total > len(found)
+        after = f"{self.after:016x}."  # behind every name with this id
+        oldest = heapq.nsmallest(self.window + 1, (name for name in names if name > after))  # by name is by age, and ten times faster
+        return [entry for name in oldest[: self.window] if (entry := Entry.parse(name))], len(oldest) > self.window
 
 
 class Queue:

@@ -30,7 +30,7 @@ import google_crc32c
 from dicom_adapter import messages
 from dicom_adapter.spool import errors
 from dicom_adapter.spool.commit import DirectorySync
-from dicom_adapter.spool.entry import FAILED, INCOMING, LOCK, READY, REQUESTS, Entry, directory, is_destination
+from dicom_adapter.spool.entry import FAILED, INCOMING, LOCK, READY, REQUESTS, Entry, directory, is_destination, measure
 from dicom_adapter.spool.errors import SpoolError, SpoolFaulty, SpoolFull, SpoolInUse
 from dicom_adapter.spool.storage import Storage
 
@@ -131,11 +131,11 @@ class Spool:
     def _count(self, path: str) -> Tally:
         tally = Tally()
         for name in self.storage.scan(path):
-            entry = Entry.parse(name)
-            if entry is not None:
+            if (found := measure(name)) is not None:
+                number, length = found
                 tally.instances += 1
-                tally.bytes += entry.length
-                self._last_id = max(self._last_id, entry.id)
+                tally.bytes += length
+                self._last_id = max(self._last_id, number)
             elif path.endswith(f"/{READY}"):
                 self.storage.rename(f"{path}/{name}", f"{path.removesuffix(READY)}{FAILED}/{name}")  # not ours: it is kept, not sent
         return tally
