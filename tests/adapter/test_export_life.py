@@ -6,10 +6,13 @@ import asyncio
 import hashlib
 import random
 import signal
+from pathlib import Path
 
 from tests.adapter.test_export import becomes, counted
+from tests.support.adapter import COMMAND, run
 from tests.support.dicom import generated
 from tests.support.exporting import Exporter, StoreNode, WadoStore, scene, spec
+from tests.support.orthanc import free_port
 from tests.support.pubsub import PubSub
 
 KILLS, IMAGES = 2, 300
@@ -107,3 +110,50 @@ async def test_a_secret_that_is_missing_is_waited_for() -> None:
             assert (await counted(exporter))["exported"] == 1
         assert store.authorizations == {"Basic dTpw"}
         assert (await pubsub.state())["authorization"] == ""
+
+
+async def test_beside_a_subscription_a_sweep_finds_what_nobody_told_of(tmp_path: Path) -> None:
+    async with scene() as (store, pubsub, node):
+        before, told, lost = (generated(100) for _ in range(3))
+        store.studies["1.2.3"] = [before.sop_instance_uid]
+        store.add(before)
+        document = spec(store, pubsub, node.port)
+        document["source"]["reconcile"] = {"intervalSeconds": 1}
+        async with Exporter(document, ledger=tmp_path / "exported.db") as exporter:
+            await exporter.poll(lambda: _listed(store))
+            store.studies["1.2.3"] += [told.sop_instance_uid]
+            await pubsub.acknowledged(await pubsub.publish(store.add(told)))
+            store.add(lost)
+            store.studies["1.2.3"] += [lost.sop_instance_uid]
+            await exporter.poll(lambda: _received(node, 2))
+        assert set(node.log.received) == {told.sop_instance_uid, lost.sop_instance_uid}
+
+
+async def _listed(store: WadoStore) -> bool:
+    return store.listed > 0
+
+
+async def test_a_second_signal_does_not_wait_for_what_is_on_its_way() -> None:
+    async with scene() as (store, pubsub, node):
+        node.delay = 30.0
+        (one,) = await pubsub.publish(store.add(generated(100)))
+        async with Exporter(spec(store, pubsub, node.port)) as exporter:
+            await exporter.poll(lambda: _counted(node))
+            exporter.signal(signal.SIGTERM)
+            await exporter.line("the adapter is shutting down: it finishes the images that are on their way")
+            exporter.signal(signal.SIGTERM)
+            assert exporter.process
+            assert await asyncio.wait_for(exporter.process.wait(), 10) == 1
+        assert (await pubsub.messages())[one].deadlines == (0,)
+
+
+async def _counted(node: StoreNode) -> bool:
+    return bool(node.taken)
+
+
+async def test_a_ledger_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    document = tmp_path / "export.yaml"
+    document.write_text("source: {dicomStore: http://h/w, poll: {}}\ndestination: {peer: {aeTitle: A, host: h, port: 1}}\n")
+    path = str(tmp_path / "no" / "such")
+    status, _, told = await run(*COMMAND, "export", f"--config={document}", f"--ledger={path}", f"--http_port={free_port()}")
+    assert (status, told) == (1, f"--ledger: '{path}' cannot be opened as a ledger; name a file in a directory that can be written to\n")

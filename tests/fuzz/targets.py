@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from tests.fuzz import client, dicomweb, dimse, prefix, queries, upper_layer
+from tests.fuzz import client, dicomweb, dimse, exports, prefix, queries, upper_layer
 from tests.fuzz.streams import stream_seeds
 
 
@@ -36,6 +36,8 @@ TARGETS = {
     "identifier": Target(queries.identifier, queries.identifier_seeds),
     "result": Target(queries.result, queries.result_seeds),
     "prefix": Target(prefix.prefix, prefix.prefix_seeds, 2048),
+    "told": Target(exports.told, exports.told_seeds, 1024),
+    "image": Target(exports.image, exports.image_seeds, 2048),
     "comment": Target(dicomweb.comment, dicomweb.comment_seeds, 512),
 }
 _ALL = tuple(TARGETS.values())

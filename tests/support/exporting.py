@@ -48,6 +48,7 @@ class WadoStore:
         self.authorizations: set[str] = set()
         self.most = self.now = 0
         self.paths: list[str] = []
+        self.listed = 0
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -71,11 +72,17 @@ class WadoStore:
 
     async def _search(self, request: web.Request) -> web.Response:
         self.authorizations.add(request.headers.get("Authorization", ""))
-        return web.Response(status=204 if self.status == 200 else self.status)
+        if self.status != 200 or not self.studies or int(request.query.get("offset", 0)):
+            return web.Response(status=204 if self.status == 200 else self.status)
+        found = [
+            {"0020000D": {"vr": "UI", "Value": [uid]}, "00201208": {"vr": "IS", "Value": [len(uids)]}} for uid, uids in self.studies.items()
+        ]
+        return web.json_response(found, content_type="application/dicom+json")
 
     async def _list(self, request: web.Request) -> web.Response:
         if self.status != 200:
             return web.Response(status=self.status)
+        self.listed += 1
         uids = self.studies[request.match_info["study"]][int(request.query.get("offset", 0)) :]
         series = {"vr": "UI", "Value": [request.match_info.get("series", "1.2.3.4")]}
         found = [{"00080018": {"vr": "UI", "Value": [uid]}, "0020000E": series} for uid in uids]
@@ -144,6 +151,7 @@ class StoreNode:
         self.log = NodeLog()
         self.answer = answer
         self.delay = 0.0
+        self.taken = 0
         self.host = host
         self.port = 0
         self._limits = limits or Limits()
@@ -187,6 +195,7 @@ class StoreNode:
         digest = hashlib.sha256()
         async for piece in request.body:
             digest.update(piece)
+        self.taken += 1
         if self.delay:
             await asyncio.sleep(self.delay)
         uid = request.sop_instance_uid

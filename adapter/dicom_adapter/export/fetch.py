@@ -115,10 +115,10 @@ class Fetcher:
             await stack.enter_async_context(self._budget.hold(LARGE_BYTES))
             connection = await stack.enter_async_context(contextlib.AsyncExitStack())
             with _named():
-                image = await self._image(path, connection)
-            if image.whole:
+                found = await self._image(path, connection)
+            if found.whole:
                 await connection.aclose()  # it is free for the next one while this is sent
-            yield image
+            yield found
 
     async def _image(self, path: InstancePath, connection: contextlib.AsyncExitStack) -> Image:
         pieces = await connection.enter_async_context(self._client.retrieve(path))
@@ -126,8 +126,8 @@ class Fetcher:
         async for piece in pieces:
             head += piece
             if len(head) > LARGE_BYTES:
-                return _image(path, bytes(head), _failing(pieces))
-        return _image(path, bytes(head), None)
+                return image(path, bytes(head), _failing(pieces))
+        return image(path, bytes(head), None)
 
     async def instances(self, found: Notification) -> Sequence[InstancePath]:
         """Those of a series or study. Raises Failed."""
@@ -186,7 +186,8 @@ async def _failing(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield piece
 
 
-def _image(path: InstancePath, head: bytes, rest: AsyncIterator[bytes] | None) -> Image:
+def image(path: InstancePath, head: bytes, rest: AsyncIterator[bytes] | None) -> Image:
+    """An instance whose Part 10 stream begins with `head`. Raises Failed."""
     offset = part10.data_set_offset(head[: part10.HEAD_BYTES])
     if offset is None or offset > min(len(head), _LONGEST_META):
         raise Failed(Result(Event.UNREADABLE, messages.no_part10()))

@@ -138,7 +138,7 @@ class PubSubClient:
         except DeadlineExceeded:
             return []
         messages_ = found.get("receivedMessages")
-        return [_received(one) for one in messages_ if isinstance(one, dict)] if isinstance(messages_, list) else []
+        return [received(one) for one in messages_ if isinstance(one, dict)] if isinstance(messages_, list) else []
 
     async def acknowledge(self, handles: Sequence[str]) -> None:
         """They are done."""
@@ -207,7 +207,8 @@ def _object(content: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _received(one: dict[str, Any]) -> Received:
+def received(one: dict[str, Any]) -> Received:
+    """A message out of a pull's answer, whatever is missing of it."""
     message = one.get("message")
     message = message if isinstance(message, dict) else {}
     attributes = message.get("attributes")
@@ -228,8 +229,11 @@ def _received(one: dict[str, Any]) -> Received:
 
 def _seconds(text: object) -> float:
     """RFC 3339, with as many digits behind the second as the service likes; 0 when it is none."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,6})?\d*Z", str(text))
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,6})?\d*(Z|[+-]\d\d:\d\d)", str(text))
     try:
-        return datetime.fromisoformat(f"{found[1]}{(found[2] or '.0').ljust(7, '0')}+00:00").timestamp() if found else 0.0
-    except ValueError:
+        if found is None:
+            return 0.0
+        zone = "+00:00" if found[3] == "Z" else found[3]
+        return max(0.0, datetime.fromisoformat(f"{found[1]}{(found[2] or '.0').ljust(7, '0')}{zone}").timestamp())
+    except (ValueError, OverflowError):
         return 0.0

@@ -13,7 +13,7 @@ from dicom_adapter.export.events import ROWS, TABLE, Action, Event, Reason, Trou
 from dicom_adapter.export.fetch import Budget
 from dicom_adapter.export.leases import Leases
 from dicom_adapter.export.peer import Contexts
-from dicom_adapter.export.pubsub import Invalid, Unreachable, _received
+from dicom_adapter.export.pubsub import Invalid, Unreachable, received
 from tests.support import fakeclock
 
 PATH = "projects/p/locations/l/datasets/d/dicomStores/s"
@@ -86,12 +86,13 @@ def test_an_action_that_nobody_knows_is_an_arrival(action, arrival):
 
 
 def test_what_pub_sub_sends_is_read_whatever_is_missing():
-    assert _received({}).data == b""
-    assert _received({"message": {"data": "no base64!"}}).data == b"\xff"
-    one = _received({"ackId": "a", "deliveryAttempt": 3, "message": {"messageId": "m", "publishTime": "2026-11-25T14:25:33.741368587Z"}})
+    assert received({}).data == b""
+    assert received({"message": {"data": "no base64!"}}).data == b"\xff"
+    one = received({"ackId": "a", "deliveryAttempt": 3, "message": {"messageId": "m", "publishTime": "2026-11-25T14:25:33.741368587Z"}})
     assert (one.handle, one.id, one.attempt) == ("a", "m", 3)
     assert one.published == pytest.approx(1795616733.741368)
-    assert _received({"message": {"publishTime": "yesterday", "attributes": ["no"]}}).published == 0.0
+    assert received({"message": {"publishTime": "2026-11-25T15:25:33+01:00"}}).published == 1795616733.0
+    assert received({"message": {"publishTime": "yesterday", "attributes": ["no"]}}).published == 0.0
 
 
 # -- the table -------------------------------------------------------------------------------------
