@@ -86,7 +86,7 @@ class SpoolObserver:
 
     def put_off(self, destination: str, verdict: Verdict) -> None:
         """Counted. What is wrong with the destination is the probe's to say."""
-        self.metrics.retries.labels(str(verdict.http_status or verdict.obstacle)).inc()
+        self.metrics.retries.labels(str(verdict.http_status or verdict.obstacle or f"{verdict.status:04X}")).inc()
         self.doubt(destination, verdict.outcome is Outcome.DESTINATION_UNAVAILABLE)
 
     def disk_failed(self, error: OSError) -> None:

@@ -114,6 +114,8 @@ def test_while_a_destination_is_away_it_is_not_waited_for_and_the_others_are_as_
         assert [seconds for seconds in (at % 10 for at, _ in well.got) if not 0.09 < seconds < 0.11] == []
         assert len(dead.asked) < 800
         assert quick > 350
+        said = await asyncio.gather(*(both.deliver(whole(), ["dead"]) for _ in range(5)))
+        assert [ended.verdict.text for (ended,) in said] == ["Http_503"] * 5, "who is not let through hears of the last failure"
         dead.judge = lambda _: STORED
         await asyncio.sleep(10)
         assert (await both.deliver(whole(), ["dead"]))[0].verdict is STORED
