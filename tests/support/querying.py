@@ -39,13 +39,13 @@ class Query:
     keys: Sequence[str] = field(default_factory=tuple)
 
 
-def findscu(port: int, query: Query, *options: str, called: str = "GATE", calling: str = "WS1") -> Found:
+def findscu(port: int, query: Query, *options: str, called: str = "GATE", calling: str = "WS1", host: str = "127.0.0.1") -> Found:
     """Asks, and reads every response back from the file that findscu writes of it."""
     keys = [*([f"QueryRetrieveLevel={query.level}"] if query.level else []), *query.keys]
     with tempfile.TemporaryDirectory(prefix="findscu-") as directory:
         command = ["findscu", "-v", *options, query.model, "-X", "-od", directory, "-aet", calling, "-aec", called]
         done = subprocess.run(
-            [*command, *(word for key in keys for word in ("-k", key)), "127.0.0.1", str(port)],
+            [*command, *(word for key in keys for word in ("-k", key)), host, str(port)],
             capture_output=True,
             timeout=60,
             check=False,
