@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -333,6 +335,10 @@ class _closing:
         await self._cm.__aexit__(None, None, None)
 
 
+SLOPPY = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+"""For tests with pynetdicom as the peer: it never closes a connection that ended while it was being accepted."""
+
+
 @pytest.fixture
 def picky() -> Iterator[Callable[..., tuple[PeerAddress, dict[str, tuple[str, bytes]]]]]:
     """Starts nodes of pynetdicom's that take CT images in few transfer syntaxes."""
@@ -356,12 +362,19 @@ def picky() -> Iterator[Callable[..., tuple[PeerAddress, dict[str, tuple[str, by
     yield start
     for server in servers:
         server.shutdown()
+        for association in server.active_associations:
+            association.kill()
+    servers.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def ct(syntax: str, count: int = 1) -> list[Instance]:
     return [Instance(CT_STORAGE, one.sop_instance_uid, syntax, one.data_set) for one in some(count)]
 
 
+@SLOPPY
 async def test_the_stored_syntax_is_used_where_the_destination_takes_it_and_else_an_uncompressed_one(picky) -> None:
     converted: list[tuple[str, str]] = []
 
@@ -380,6 +393,7 @@ async def test_the_stored_syntax_is_used_where_the_destination_takes_it_and_else
         assert got == want | dict.fromkeys(uids(both[:2]), (IMPLICIT, b"converted!"))
 
 
+@SLOPPY
 async def test_a_destination_that_takes_neither_the_syntax_nor_an_uncompressed_one(picky) -> None:
     async with Archive() as archive:
         archive.add(STUDY, SERIES, [*ct(JPEG2000Lossless, 2), *ct(EXPLICIT, 1), *some(1)])
@@ -394,6 +408,7 @@ async def test_a_destination_that_takes_neither_the_syntax_nor_an_uncompressed_o
             }
 
 
+@SLOPPY
 async def test_what_cannot_be_converted_fails_alone(picky) -> None:
     async with Archive() as archive:
         archive.add(STUDY, SERIES, [*ct(JPEG2000Lossless, 1), *ct(EXPLICIT, 3)])
@@ -404,6 +419,7 @@ async def test_what_cannot_be_converted_fails_alone(picky) -> None:
             assert response.sub_operations == SubOperations(None, 3, 1, 0)
 
 
+@SLOPPY
 async def test_a_destination_with_one_association_gets_everything_over_it(picky) -> None:
     async with Archive() as archive:
         archive.add(STUDY, SERIES, ct(EXPLICIT, 40))
@@ -451,7 +467,7 @@ async def test_what_waits_for_a_slow_destination_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("service", ["move", "get"])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(5))
 async def test_cancelled_at_any_moment_the_association_lives_and_nothing_goes_on(service: str, seed: int) -> None:
     rng = random.Random(seed)
     async with Archive(delay=rng.choice([0, 0.01])) as archive, destination() as ws, gateway(archive.url, ws.address) as gate:

@@ -172,3 +172,21 @@ async def test_closing_turns_away_who_waits_and_who_comes() -> None:
             await echo(ours, gate)
         assert (await gate.ended()).outcome == "released"
         assert not ours._peers
+
+
+async def test_who_gives_up_waiting_leaves_nothing_behind() -> None:
+    async with node() as gate:
+        ours = pool(per_peer=1)
+        async with ours.association(gate.address, ECHO):
+            waiting = [asyncio.create_task(echo(ours, gate)) for _ in range(2)]
+            await until(lambda: ours.waiting(gate.address) == 2)
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert ours.waiting(gate.address) == 0
+        await ours.close()
+        closed = pool()
+        await closed.close()
+        with pytest.raises(PoolClosed):
+            await echo(closed, gate)
+        assert ours._peers == closed._peers == {}
