@@ -106,14 +106,14 @@ async def test_a_large_instance_goes_on_early_and_waits_for_its_receiver() -> No
     assert taken is arrival
     stream = taken.read()
     while memory.held > STREAM_BYTES:
-        await anext(stream)  # type: ignore[call-overload]
+        await anext(stream)
         await asyncio.sleep(0)
     await feeding
     assert not arrival.untouched
     arrival.fail()
     with pytest.raises(Broken):
         while True:
-            await anext(stream)  # type: ignore[call-overload]
+            await anext(stream)
     arrival.discard()
     assert memory.held == 0
 
