@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from dicom_adapter import __version__, allocator, document, flags, google_flags, logs, messages, startup
-from dicom_adapter.check import check
+from dicom_adapter.checks import check_all
 from dicom_adapter.config import Config, ConfigError, ConfigErrors, LogLevel
 from dicom_adapter.dimse import PeerAddress, is_ae_title
 from dicom_adapter.echo import Call, echo
@@ -127,9 +127,8 @@ def _check(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, 
         plan = _plan(scanned, environment, google_hosts)
         logs.configure(err, "text", LogLevel.ERROR)
         environment.check(plan.config)
-        reachable = asyncio.run(
-            check(plan.config, plan.surroundings.mounts, out, as_json="--json" in scanned.values, proxies=environment.proxies)
-        )
+        where = plan.surroundings.mounts
+        reachable = check_all(plan.config, where, out, as_json="--json" in scanned.values, proxies=environment.proxies)
     except ConfigErrors as errors:
         err.write(f"{errors}\n")
         return _WRONG

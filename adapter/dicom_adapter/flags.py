@@ -146,8 +146,8 @@ def check_usage() -> str:
     return f"""\
 usage: dicom-adapter check [--config FILE] [FLAG...]
 
-Walks the way to the store step by step: name, connection, TLS, credentials, permission to search and to store. It stores nothing. Each
-step is shown with the time that it took, and the first obstacle with a sentence that says what to do.
+Walks the way to the store, and to each destination, step by step: name, connection, TLS, credentials, permission to search and to store.
+It stores nothing. Each step is shown with the time that it took, and the first obstacle with a sentence that says what to do.
 
 {lines}
 
@@ -156,7 +156,7 @@ step is shown with the time that it took, and the first obstacle with a sentence
 Configuration and flags are those of dicom-adapter import; its other flags are accepted and change nothing here. In a pod of the operator
 no flag is needed: kubectl exec deploy/NAME -- dicom-adapter check
 
-Exit status: 0 when images can be stored, 1 when there is an obstacle, 2 when a flag or the document is wrong.
+Exit status: 0 when images can be stored everywhere, 1 when there is an obstacle, 2 when a flag or the document is wrong.
 """
 
 

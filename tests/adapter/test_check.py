@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dicom_adapter.dimse import Handlers
+from tests.adapter.dimse.serving import serving
 from tests.support.adapter import COMMAND, run
 from tests.support.orthanc import Orthanc, free_port
 from tests.support.store import FaultStore, Reply
@@ -92,3 +94,45 @@ async def test_a_wrong_document_is_exit_status_2_and_a_machine_that_cannot_run_i
     status, out, err = await run(*COMMAND, "check", "--dimse_aet=GATE", f"--dicomweb_address={store}", environment=environment)
     assert (status, out) == (1, "")
     assert err.startswith("GOOGLE_APPLICATION_CREDENTIALS: cannot read '/nonexistent/key.json'")
+
+
+async def test_the_way_to_each_destination_is_walked_whatever_is_wrong_with_the_others(tmp_path: Path) -> None:
+    port = free_port()
+    async with FaultStore() as store, FaultStore() as locked:
+        locked.search_reply = Reply(401, "", "text/plain")
+        with serving(handlers=Handlers(), titles=("PACS",)) as server:
+            node = {"aeTitle": "PACS", "host": "127.0.0.1"}
+            destinations = [
+                {"name": "locked", "dicomStore": locked.url},
+                {"name": "pacs", **node, "port": server.port},
+                {"name": "away", **node, "port": port},
+            ]
+            document = tmp_path / "adapter.yaml"
+            document.write_text(json.dumps({"aeTitle": "GATE", "dicomStore": store.url, "destinations": destinations}))
+            status, lines = await check(f"--config={document}")
+            status_of_json, text = (await run(*COMMAND, "check", "--json", f"--config={document}"))[:2]
+    unauthorized = "the store answers 401 Unauthorized: it wants credentials; name them in spec.destinations[0].credentials"
+    refuses = f"127.0.0.1:{port} refuses the connection: nothing listens on this port"
+    assert status == status_of_json == 1
+    assert [line for line in lines if not line.startswith(("ok", "- "))] == [
+        f"the way to {store.url}",
+        "reachable: images can be stored",
+        "",
+        f"'locked': the way to {locked.url}",
+        f"FAIL list {unauthorized}",
+        "not reachable, at list",
+        "",
+        f"'pacs': C-ECHO to PACS@127.0.0.1:{server.port} as GATE",
+        "it answers",
+        "",
+        f"'away': C-ECHO to PACS@127.0.0.1:{port} as GATE",
+        f"FAIL TCP {refuses}",
+        "no answer, at TCP",
+    ]
+    found = json.loads(text)
+    assert (found["store"], found["reason"]) == (store.url, "Reachable")
+    assert [(one["name"], one["message"]) for one in found["destinations"]] == [
+        ("locked", unauthorized),
+        ("pacs", "status 0000"),
+        ("away", refuses),
+    ]
