@@ -68,6 +68,9 @@ QUERIES = {
     "series of a study, patient root": series("PatientID=MULTI-1", f"StudyInstanceUID={MULTI}", model="-P"),
     "instances of a series": image(f"StudyInstanceUID={FIRST}", f"SeriesInstanceUID={FIRST}.2"),
     "one instance": image(f"StudyInstanceUID={FIRST}", f"SeriesInstanceUID={FIRST}.2", f"SOPInstanceUID={FIRST}.2.7", "ImageType", "Rows"),
+    "one instance, patient root": image(
+        "PatientID=LATIN-1", f"StudyInstanceUID={FIRST}", f"SeriesInstanceUID={FIRST}.1", f"SOPInstanceUID={FIRST}.1.40", model="-P"
+    ),
     # relational
     "instances of a patient": image("PatientID=KR-1", "PatientName", UTF_8),
     "series by a date of the study": series("StudyDate=20260212", "StudyDescription", UTF_8),
