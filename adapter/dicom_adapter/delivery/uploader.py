@@ -26,7 +26,8 @@ from dicom_adapter.environment import CannotRun
 from dicom_adapter.spool import errors, requests
 from dicom_adapter.spool.entry import INCOMING, Entry
 from dicom_adapter.spool.errors import SpoolFull, SpoolInUse
-from dicom_adapter.spool.spool import Bounds, Lock, Spool
+from dicom_adapter.spool.lock import Lock
+from dicom_adapter.spool.spool import Bounds, Spool
 from dicom_adapter.spool.storage import Disk, Storage
 from dicom_adapter.state import DestinationBacklog, SpoolReason, SpoolState
 
@@ -34,6 +35,7 @@ _T = TypeVar("_T")
 _WRITERS = 32
 _READERS = 8
 _POLL_SECONDS = 1.0
+_LOCK_SECONDS = 1.0
 _ROOM_SECONDS = 10.0
 
 
@@ -111,7 +113,7 @@ class Uploader:
 
     def _open(self) -> None:
         self.spool.storage.make_directory("")
-        self._lock.acquire()
+        self._lock.acquire(patience=_LOCK_SECONDS)
         try:
             self.spool.open()
             requests.clear(self.spool)

@@ -21,8 +21,9 @@ from typing import Any, BinaryIO, Literal
 
 from dicom_adapter.spool.entry import FAILED, READY, REQUESTS, Entry, directory, is_destination
 from dicom_adapter.spool.errors import SpoolInUse
+from dicom_adapter.spool.lock import Lock
 from dicom_adapter.spool.requests import Action, Request, perform
-from dicom_adapter.spool.spool import Bounds, Lock, Spool
+from dicom_adapter.spool.spool import Bounds, Spool
 from dicom_adapter.spool.storage import Disk
 
 State = Literal["ready", "failed"]

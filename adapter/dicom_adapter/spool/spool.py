@@ -18,8 +18,6 @@ The methods block and are called in threads, several at a time; `Spool` itself k
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,8 +28,8 @@ import google_crc32c
 from dicom_adapter import messages
 from dicom_adapter.spool import errors
 from dicom_adapter.spool.commit import DirectorySync
-from dicom_adapter.spool.entry import FAILED, INCOMING, LOCK, READY, REQUESTS, Entry, directory, is_destination, measure
-from dicom_adapter.spool.errors import SpoolError, SpoolFaulty, SpoolFull, SpoolInUse
+from dicom_adapter.spool.entry import FAILED, INCOMING, READY, REQUESTS, Entry, directory, is_destination, measure
+from dicom_adapter.spool.errors import SpoolError, SpoolFaulty, SpoolFull
 from dicom_adapter.spool.storage import Storage
 
 _TRIAL = 1 << 20
@@ -380,26 +378,3 @@ class Spool:
 
 def _any(counts: Counts) -> bool:
     return bool(counts.ready.instances or counts.failed.instances)
-
-
-class Lock:
-    """Keeps a second process off the spool. The kernel lets go of it when the process ends, however it ends."""
-
-    def __init__(self, root: str) -> None:
-        self._path = f"{root}/{LOCK}"
-        self._file = -1
-
-    def acquire(self) -> None:
-        """Raises SpoolInUse, or OSError."""
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release()
-            raise SpoolInUse(self._path) from None
-
-    def release(self) -> None:
-        """Lets another process have it."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1

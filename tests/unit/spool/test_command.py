@@ -17,7 +17,8 @@ from dicom_adapter.delivery.verdict import judge
 from dicom_adapter.dicomweb.client import Answer
 from dicom_adapter.part10 import FileMeta
 from dicom_adapter.spool.entry import Entry
-from dicom_adapter.spool.spool import Bounds, Lock, Spool
+from dicom_adapter.spool.lock import Lock
+from dicom_adapter.spool.spool import Bounds, Spool
 from dicom_adapter.spool.storage import Disk
 from tests.support import canaries
 from tests.support.dicom import Instance, generated
@@ -70,13 +71,13 @@ def world(tmp_path: Path) -> World:
 
 
 def test_status_counts_what_waits_and_what_has_failed(world: World) -> None:
-    size = world.entries[0].length
+    sizes = [entry.length for entry in world.entries]
     assert world.run("status") == (
         0,
         f"""\
 DESTINATION               WAITING           BYTES  FAILED  OLDEST
-archive                         2{2 * size:>16}       1  2026-01-01T00:00:00.000Z
-dicomStore                      3{3 * size:>16}       0  2026-01-01T00:00:00.000Z
+archive                         2{sum(sizes[:2]):>16}       1  2026-01-01T00:00:00.000Z
+dicomStore                      3{sum(sizes):>16}       0  2026-01-01T00:00:00.000Z
 no adapter works on it
 """,
         "",
@@ -86,9 +87,9 @@ no adapter works on it
     assert found["destinations"][0] == {
         "name": "archive",
         "waiting": 2,
-        "waitingBytes": 2 * size,
+        "waitingBytes": sum(sizes[:2]),
         "failed": 1,
-        "failedBytes": size,
+        "failedBytes": sizes[2],
         "oldestTime": "2026-01-01T00:00:00.000Z",
     }
     lock = Lock(str(world.root))

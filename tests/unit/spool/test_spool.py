@@ -16,8 +16,9 @@ from dicom_adapter.spool.access import SpoolAccess
 from dicom_adapter.spool.commit import DirectorySync
 from dicom_adapter.spool.entry import Entry
 from dicom_adapter.spool.errors import SpoolError, SpoolFaulty, SpoolFull, SpoolInUse
+from dicom_adapter.spool.lock import Lock
 from dicom_adapter.spool.requests import Request, perform, serve
-from dicom_adapter.spool.spool import Bounds, Lock, Spool
+from dicom_adapter.spool.spool import Bounds, Spool
 from dicom_adapter.spool.storage import Disk
 from tests.support.crashfs import MemoryStorage
 
@@ -112,6 +113,16 @@ def test_the_lock_is_for_one(tmp_path: Path) -> None:
     one.release()
     other.acquire()
     other.release()
+
+
+def test_an_adapter_that_starts_waits_for_those_who_only_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter, onlooker = Lock(str(tmp_path)), Lock(str(tmp_path))
+    onlooker.acquire()
+    monkeypatch.setattr("dicom_adapter.spool.lock.time.sleep", lambda _: onlooker.release())
+    adapter.acquire(patience=1.0)
+    with pytest.raises(SpoolInUse):
+        onlooker.acquire()
+    adapter.release()
 
 
 @pytest.mark.parametrize(
