@@ -116,6 +116,15 @@ class Orthanc:
             self._post(f"/modalities/{peer}/store", json.dumps({"Resources": names, "Synchronous": True}).encode())["FailedInstancesCount"]
         )
 
+    def ask(self, path: str, what: Any) -> Any:
+        """A POST to its own API, JSON both ways."""
+        return self._post(path, json.dumps(what).encode())
+
+    def answer(self, path: str) -> Any:
+        """A GET from its own API."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as response:
+            return json.loads(response.read())
+
     def _post(self, path: str, body: bytes) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", data=body, timeout=60) as response:
             return json.loads(response.read())
