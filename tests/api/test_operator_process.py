@@ -167,7 +167,8 @@ def test_a_right_that_is_missing(api: Api, namespace: Namespace):
 def test_a_right_that_is_missing_for_one_child(api: Api, namespace: Namespace):
     api.create(namespace.path("serviceaccounts"), {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator"}})
     everything = {"apiGroups": ["*"], "verbs": ["*"]}
-    plurals = ["serviceaccounts", "configmaps", "deployments", "services", "poddisruptionbudgets", "pods", "events"]
+    plurals = ["serviceaccounts", "configmaps", "deployments", "statefulsets", "services", "poddisruptionbudgets"]
+    plurals += ["persistentvolumeclaims", "pods", "events"]
     rules = [
         {**everything, "resources": [*plurals, "dicomadapters", "dicomadapters/status", "dicomadapters/finalizers"]},
         {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["get", "list", "watch"]},

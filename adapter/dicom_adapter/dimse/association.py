@@ -190,12 +190,19 @@ class Association(ABC):
 
     # What the machine says
 
+    def _write(self, data: bytes) -> None:
+        if self._connection.is_closing():  # asyncio logs a line for each write on a connection that has failed
+            return
+        try:
+            self._connection.write(data)
+        except RuntimeError:  # uvloop: closed under us, for the attempt to connect was cancelled just when it had come about
+            self._connection.abort()
+
     def _carry_out(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             match output:
                 case Send(data):
-                    if not self._connection.is_closing():  # asyncio logs a line for each write on a connection that has failed
-                        self._connection.write(data)
+                    self._write(data)
                 case StartTimer():
                     self._silence.artim_since = self._loop.time()
                 case StopTimer():

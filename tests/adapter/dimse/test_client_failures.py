@@ -8,6 +8,7 @@ from asyncio import StreamWriter as Writer
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 
 from dicom_adapter.dimse import (
     AssociationAborted,
@@ -28,8 +29,10 @@ from dicom_adapter.dimse import (
     Status,
     connect,
 )
+from dicom_adapter.dimse.requestor import RequestedAssociation
 from dicom_adapter.dimse.sopclasses import STUDY_ROOT_FIND
 from tests.adapter.dimse.nodes import CONTEXTS, impostor, read_pdu, settled, until
+from tests.adapter.dimse.serving import Keeper, serving
 from tests.support.rawscu import (
     ABORT,
     COMMAND,
@@ -478,3 +481,24 @@ async def test_an_idle_association_ends_as_well() -> None:
         assert str(association.end) == "idle for 0.2 s"
         await association.release()
     await settled()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_call_that_is_cancelled_just_when_it_has_come_about_ends_as_cancelled(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = RequestedAssociation.start
+
+    async def call(port: int) -> None:
+        calling = asyncio.create_task(dial(PeerAddress("GATE", "127.0.0.1", port)))
+
+        def started(association: RequestedAssociation) -> None:
+            start(association)
+            calling.cancel()
+
+        monkeypatch.setattr(RequestedAssociation, "start", started)
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+
+    with serving(Keeper()) as server, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(call(server.port))

@@ -53,8 +53,9 @@ def schema() -> Json:
 def base() -> Json:
     """A spec with every field, without pods to wait for, and with an image that the operator of the tests allows."""
     spec = yaml.safe_load((ROOT / "examples/every-field.yaml").read_text())["spec"]
-    resources = {"requests": {"cpu": "200m", "memory": "300Mi"}, "limits": {"memory": "2Gi"}}  # those of the example are the defaults
-    return {**spec, "replicas": 0, "image": "localhost/dicom-adapter:other", "resources": resources}
+    resources = {"requests": {"cpu": "200m", "memory": "300Mi"}, "limits": {"memory": "2Gi"}}
+    instead = {"resources": resources, "services": ["Verification", "Storage"]}  # those of the example are the defaults
+    return {**spec, **instead, "replicas": 0, "image": "localhost/dicom-adapter:other"}
 
 
 def mutations() -> list[Mutation]:
