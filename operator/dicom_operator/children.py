@@ -23,7 +23,7 @@ from dicom_operator.workload import serves
 
 NAME_TAKEN_SECONDS = 30.0
 """How soon we look again whether a foreign object went."""
-REFUSED_SECONDS = 60.0
+REFUSED_SECONDS = 20.0  # an API server that is just learning of a kind or a right refuses for a moment
 """How soon we try again what the API server refused: rights, quotas and policies change without telling us."""
 
 

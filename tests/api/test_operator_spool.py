@@ -80,6 +80,7 @@ def test_deleted_with_a_backlog_and_made_again(served: tuple[Namespace, type[Sta
     namespace, page = served
     page.answer = report(**spool(2, reason="Backlogged"))
     namespace.wait_condition("Delivering", "Backlogged")
+    wait_until("both pods have been asked", lambda: namespace.status()["spool"]["waiting"] == 4)
     namespace.delete("dicomadapters", "ct-east")
     wait_until("marked", lambda: set(claims(namespace).values()) == {"true"})
     sentence = (

@@ -182,6 +182,5 @@ async def test_a_cancelled_commit_is_made_to_its_end(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
+        await found.until(lambda: not [*found.storage.scan("incoming"), *found.storage.scan("dicomStore/ready")])
         await found.until(lambda: found.spooler.uploader.lanes["dicomStore"].idle)
-        assert not list(found.storage.scan("incoming"))
-        assert not list(found.storage.scan("dicomStore/ready"))
