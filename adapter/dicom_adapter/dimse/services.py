@@ -143,11 +143,22 @@ class Services:
                 operation.numbers = response.sub_operations or operation.numbers
                 if not response.pending:
                     return response
-                await pending(operation, response)
+                try:
+                    await pending(operation, response)
+                except asyncio.CancelledError:
+                    self._cancel_again()
         # What remains is left out of the last response of a success (PS3.7 9.1.3.1.9, 9.1.4.1.10).
         numbers = operation.numbers
         done = SubOperations(None, numbers.completed, numbers.failed, numbers.warning) if numbers is not None else None
         return Response(Status(SUCCESS), sub_operations=done)
+
+    @staticmethod
+    def _cancel_again() -> None:
+        """It is the handler's to hear, where it waits next: it may have something to bring to its end."""
+        task = asyncio.current_task()
+        if task is not None:
+            task.uncancel()
+            task.cancel()
 
     @staticmethod
     def _uncancel() -> None:
