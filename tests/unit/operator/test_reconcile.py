@@ -170,7 +170,7 @@ async def test_an_invalid_spec_waits_for_a_new_one():
         (("get", "Service", ApiUnavailable("no answer")), Retry(0.0), ("False", "ApplyFailed")),
         (
             ("apply", "Service", ApiForbidden("no", verb="patch", resource="services", namespace="rad")),
-            RequeueAfter(60.0),
+            RequeueAfter(20.0),
             ("False", "Forbidden"),
         ),
         (("apply", "Service", RuntimeError("a bug")), Retry(0.0), ("False", "ApplyFailed")),
@@ -203,7 +203,7 @@ async def test_retry_after_is_kept():
         (ApiConflict("another one"), Retry()),
         (ApiUnavailable("no answer"), Retry()),
         (ApiUnauthorized("no"), Retry()),
-        (ApiForbidden("no"), RequeueAfter(60.0)),
+        (ApiForbidden("no"), RequeueAfter(20.0)),
     ],
 )
 async def test_a_status_that_cannot_be_written(error: ApiError, outcome):
