@@ -96,21 +96,30 @@ class GoogleTokens:
     def _start(self) -> asyncio.Task[Token]:
         if self._refresh is None:
             self._refresh = asyncio.create_task(self._fetch())
-            self._refresh.add_done_callback(self._fetched)
+            self._refresh.add_done_callback(_seen)
         return self._refresh
 
     async def _fetch(self) -> Token:
-        stamp = self._source.stamp  # before: what is replaced meanwhile is fetched again
-        token = await asyncio.to_thread(self._source.fetch)
-        self._token, self._stamp, now = token, stamp, self._now()
+        # All that the next caller looks at is set before the task ends: a callback at its end would come a step later,
+        # and who asked between the two would get an answer from before.
+        try:
+            stamp = self._source.stamp  # before: what is replaced meanwhile is fetched again
+            token = await asyncio.to_thread(self._source.fetch)
+        except Exception as error:
+            self._failure = (self._now(), error)
+            raise
+        finally:
+            self._refresh = None
+        self._token, self._stamp, self._failure, now = token, stamp, None, self._now()
         # A metadata server gives the token that it has, however little of its life is left.
         self._refresh_at = token.expires - min(REFRESH_BEFORE, (token.expires - now) / 2)
         return token
 
-    def _fetched(self, task: asyncio.Task[Token]) -> None:
-        self._refresh = None
-        error = None if task.cancelled() else task.exception()  # asking for it marks it as seen
-        self._failure = (self._now(), error) if isinstance(error, Exception) else None
+
+def _seen(task: asyncio.Task[Token]) -> None:
+    """Asks for the failure of a refresh that nobody may have waited for, or asyncio would report it as lost."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _bearer(token: Token) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -111,6 +112,26 @@ async def test_while_the_token_endpoint_fails_it_is_asked_seldom_and_an_old_toke
     source.failure = None
     clock[0] += RETRY_AFTER
     assert (await bearer(tokens)).startswith("Bearer t")
+
+
+async def test_a_refresh_that_has_just_failed_is_no_answer_to_who_asks_next(
+    tokens: GoogleTokens, source: FakeSource, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(fetch: Callable[[], Token]) -> Token:
+        return fetch()
+
+    async def asked_next() -> str:
+        await asyncio.sleep(0)  # by now the refresh has failed, and no callback of its has run
+        source.failure = None
+        clock[0] += RETRY_AFTER
+        return await bearer(tokens)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    source.failure = CredentialsUnavailable("down")
+    first, after = asyncio.create_task(bearer(tokens)), asyncio.create_task(asked_next())
+    with pytest.raises(CredentialsUnavailable, match="down"):
+        await first
+    assert await after == "Bearer t2"
 
 
 async def test_ten_seconds_without_the_token_endpoint_cost_no_image_and_six_requests(
