@@ -44,7 +44,7 @@ from dicom_adapter.dimse import (
 )
 from dicom_adapter.dimse.sopclasses import STORAGE_COMMITMENT, STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from dicom_adapter.dimse.transport import ReceiveBuffer
-from dicom_adapter.services.identifier import encode
+from dicom_adapter.services.datasets import encode
 from tests.adapter.dimse.serving import Recorder
 from tests.support.orthanc import free_port
 

@@ -36,7 +36,7 @@ from dicom_adapter.reach import Way
 from dicom_adapter.receiving import Door, Receiving
 from dicom_adapter.services.asking import Trouble
 from dicom_adapter.services.assembly import CONNECTIONS, Reading, Spool, reading
-from dicom_adapter.services.find import extend, finding
+from dicom_adapter.services.query.find import extend, finding
 from dicom_adapter.services.store import StoreService
 from dicom_adapter.state import NodeState, Reason
 

@@ -15,8 +15,8 @@ from dicom_adapter.dimse import AssociationSummary, NormalizedRequest, Peer, Que
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
 from dicom_adapter.peers import service_of
-from dicom_adapter.services.commitment import PUSH_MODEL_INSTANCE
-from dicom_adapter.services.retrieval import Tally
+from dicom_adapter.services.commitment.service import PUSH_MODEL_INSTANCE
+from dicom_adapter.services.retrieval.retrieval import Tally
 from dicom_adapter.state import LastError, NodeState
 
 _CANCELLED = 0xFE00

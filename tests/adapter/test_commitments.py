@@ -29,12 +29,13 @@ from dicom_adapter.dimse import (
     connect,
 )
 from dicom_adapter.dimse.sopclasses import STORAGE_COMMITMENT
-from dicom_adapter.services import commitment, reports
-from dicom_adapter.services.commitment import Commitment, CommitmentService
-from dicom_adapter.services.existence import Existence
-from dicom_adapter.services.identifier import decode, encode
-from dicom_adapter.services.journal import DirectoryJournal, NoJournal
-from dicom_adapter.services.reports import Reports, Surroundings
+from dicom_adapter.services.commitment import reports
+from dicom_adapter.services.commitment import service as commitment
+from dicom_adapter.services.commitment.existence import Existence
+from dicom_adapter.services.commitment.journal import DirectoryJournal, NoJournal
+from dicom_adapter.services.commitment.reports import Reports, Surroundings
+from dicom_adapter.services.commitment.service import Commitment, CommitmentService
+from dicom_adapter.services.datasets import decode, encode
 from tests.adapter.dimse.nodes import until
 from tests.adapter.dimse.serving import Recorder
 from tests.support.dicom import PRIVATE_SOP_CLASS, generated

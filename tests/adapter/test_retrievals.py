@@ -16,9 +16,9 @@ from pynetdicom import AE, evt
 
 from dicom_adapter.dimse import DataSetInterrupted, PeerAddress, Response, Status, StoreRequest, SubOperations
 from dicom_adapter.dimse.sopclasses import PATIENT_ROOT_GET, PATIENT_ROOT_MOVE, STUDY_ROOT_GET, STUDY_ROOT_MOVE
-from dicom_adapter.services import arrival
-from dicom_adapter.services import move as move_service
-from dicom_adapter.services.identifier import decode
+from dicom_adapter.services.datasets import decode
+from dicom_adapter.services.retrieval import arrival
+from dicom_adapter.services.retrieval import move as move_service
 from tests.adapter.dimse.nodes import until
 from tests.support.dicom import PRIVATE_SOP_CLASS, Instance, generated
 from tests.support.orthanc import free_port
@@ -182,9 +182,9 @@ async def test_a_store_that_is_down() -> None:
 
 
 async def test_more_than_can_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dicom_adapter.services import finding
+    from dicom_adapter.services.retrieval import instances
 
-    monkeypatch.setattr(finding, "MOST_INSTANCES", 3)
+    monkeypatch.setattr(instances, "MOST_INSTANCES", 3)
     async with Archive() as archive, destination() as ws, gateway(archive.url, ws.address) as gate:
         archive.add(STUDY, SERIES, some(4))
         assert (await move(gate)).status == Status(0xA701, "More than 3 images match: retrieve in parts")
@@ -569,8 +569,8 @@ async def test_a_requestor_that_aborts_in_the_middle_of_a_get() -> None:
 
 
 def test_failed_lists_that_are_too_long_are_cut() -> None:
-    from dicom_adapter.services.retrieval import Tally
-    from dicom_adapter.services.retrieve import _failures
+    from dicom_adapter.services.retrieval.retrieval import Tally
+    from dicom_adapter.services.retrieval.service import _failures
 
     content = _failures(Tally({}, failed=["1." + "2" * 62] * 2000), EXPLICIT)
     assert content is not None

@@ -15,9 +15,10 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_adapter.dimse.sopclasses import PATIENT_ROOT_FIND
-from dicom_adapter.services.dataset import Encoder, selected
-from dicom_adapter.services.keys import BadIdentifier, Key, parse
-from dicom_adapter.services.matching import matches
+from dicom_adapter.services.levels import BadIdentifier
+from dicom_adapter.services.query.answers import Encoder, selected
+from dicom_adapter.services.query.identifier import Key, parse
+from dicom_adapter.services.query.matching import matches
 from tests.support.catalogue import study
 
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)

@@ -31,13 +31,13 @@ from dicom_adapter.dimse import (
     connect,
 )
 from dicom_adapter.dimse.sopclasses import PATIENT_ROOT_GET, PATIENT_ROOT_MOVE, STUDY_ROOT_GET, STUDY_ROOT_MOVE
-from dicom_adapter.services.arrival import Memory
-from dicom_adapter.services.fetching import Source
-from dicom_adapter.services.get import GetService
-from dicom_adapter.services.identifier import encode, quietly
-from dicom_adapter.services.move import MoveService
-from dicom_adapter.services.retrieval import Tally
-from dicom_adapter.services.retrieve import RetrieveService
+from dicom_adapter.services.datasets import encode, quietly
+from dicom_adapter.services.retrieval.arrival import Memory
+from dicom_adapter.services.retrieval.fetching import Source
+from dicom_adapter.services.retrieval.get import GetService
+from dicom_adapter.services.retrieval.move import MoveService
+from dicom_adapter.services.retrieval.retrieval import Tally
+from dicom_adapter.services.retrieval.service import RetrieveService
 from dicom_adapter.transform.transcode import CannotConvert
 from tests.adapter.dimse.nodes import settled
 from tests.adapter.dimse.serving import Recorder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,3 +60,11 @@ async def pages(ask: Ask, resource: str, parameters: Parameters, *, size: int, e
             return
         offset += len(page)
         page = after
+
+
+def text(match: Mapping[str, Any], tag: str) -> str:
+    """The first value of an attribute of a result, empty when it is missing or no text."""
+    element = match.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    first = values[0] if isinstance(values, list) and values else None
+    return first.strip(" \0") if isinstance(first, str) else ""

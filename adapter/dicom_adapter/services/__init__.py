@@ -1,1 +1,1 @@
-"""One module per DIMSE service: request in, status out."""
+"""The DIMSE services: request in, status out. C-STORE is a file; C-FIND, C-MOVE with C-GET, and storage commitment are packages."""

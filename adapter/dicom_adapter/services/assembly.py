@@ -14,15 +14,15 @@ from dicom_adapter.delivery.retry import RetryPolicy
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dimse import Handlers, Limits, PeerAddress, Pool, StoreHandler
 from dicom_adapter.dimse.handlers import FindHandler
-from dicom_adapter.services.arrival import Memory
-from dicom_adapter.services.commitment import CommitmentObserver, CommitmentService
-from dicom_adapter.services.existence import Existence
-from dicom_adapter.services.fetching import Source
-from dicom_adapter.services.get import GetService
-from dicom_adapter.services.journal import DirectoryJournal, NoJournal
-from dicom_adapter.services.move import MoveService
-from dicom_adapter.services.reports import ReportObserver, Reports, Surroundings
-from dicom_adapter.services.retrieve import RetrieveObserver, RetrieveService
+from dicom_adapter.services.commitment.existence import Existence
+from dicom_adapter.services.commitment.journal import DirectoryJournal, NoJournal
+from dicom_adapter.services.commitment.reports import ReportObserver, Reports, Surroundings
+from dicom_adapter.services.commitment.service import CommitmentObserver, CommitmentService
+from dicom_adapter.services.retrieval.arrival import Memory
+from dicom_adapter.services.retrieval.fetching import Source
+from dicom_adapter.services.retrieval.get import GetService
+from dicom_adapter.services.retrieval.move import MoveService
+from dicom_adapter.services.retrieval.service import RetrieveObserver, RetrieveService
 from dicom_adapter.transform.worker import Transcoder
 
 COMMITMENTS: Final = ".commitments"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dicom_adapter.services.keys import Key
-from dicom_adapter.services.matching import known, matches
+from dicom_adapter.services.query.identifier import Key
+from dicom_adapter.services.query.matching import known, matches
 
 
 def result(vr: str, *values: Any) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_adapter.dimse.sopclasses import PATIENT_ROOT_FIND, PATIENT_STUDY_ONLY_FIND, STUDY_ROOT_FIND
-from dicom_adapter.services.keys import BadIdentifier, Identifier, Key, Level, decode, parse
+from dicom_adapter.services.levels import BadIdentifier, Level
+from dicom_adapter.services.query.identifier import Identifier, Key, decode, parse
 
 PATIENT_NAME, PATIENT_ID, STUDY_DATE, MODALITIES = 0x00100010, 0x00100020, 0x00080020, 0x00080061
 EVERY = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)

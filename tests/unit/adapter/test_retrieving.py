@@ -10,9 +10,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_adapter.part10 import FileMeta, file_meta
-from dicom_adapter.services.arrival import STREAM_BYTES, WHOLE_BYTES, Abandoned, Arrival, Broken, Memory, Ready, Share
-from dicom_adapter.services.identifier import Unreadable, decode, encode
-from dicom_adapter.services.selection import Reference, select
+from dicom_adapter.services.datasets import Unreadable, decode, encode
+from dicom_adapter.services.retrieval.arrival import STREAM_BYTES, WHOLE_BYTES, Abandoned, Arrival, Broken, Memory, Ready, Share
+from dicom_adapter.services.retrieval.selection import Reference, select
 
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 META = FileMeta("1.2", "1.3", ExplicitVRLittleEndian, "1.4", "TEST")

@@ -13,10 +13,11 @@ import pytest
 from dicom_adapter.dicomweb.client import Answer, Refusal
 from dicom_adapter.dicomweb.query import Ends, Page, Parameters, pages
 from dicom_adapter.dimse.sopclasses import STUDY_ROOT_FIND
-from dicom_adapter.services.capabilities import REMEMBERED_SECONDS, Capabilities
-from dicom_adapter.services.find import extend
-from dicom_adapter.services.keys import Identifier, Key, Level
-from dicom_adapter.services.search import PAGE, UIDS_IN_A_LIST, Search
+from dicom_adapter.services.levels import Level
+from dicom_adapter.services.query.capabilities import REMEMBERED_SECONDS, Capabilities
+from dicom_adapter.services.query.find import extend
+from dicom_adapter.services.query.identifier import Identifier, Key
+from dicom_adapter.services.query.search import PAGE, UIDS_IN_A_LIST, Search
 from tests.support.rawscu import CT_STORAGE
 
 NAME, PATIENT, DATE, TIME = 0x00100010, 0x00100020, 0x00080020, 0x00080030

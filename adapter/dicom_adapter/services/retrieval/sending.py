@@ -6,16 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 
 from dicom_adapter import messages
 from dicom_adapter.dimse import ContextNotAccepted, SopInstance, Status
 from dicom_adapter.dimse.sopclasses import abstract_syntax_name
-from dicom_adapter.services.arrival import Arrival
+from dicom_adapter.services.datasets import UNCOMPRESSED
+from dicom_adapter.services.retrieval.arrival import Arrival
 from dicom_adapter.transform.transcode import CannotConvert
-
-UNCOMPRESSED: Final = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
-"""What an instance may be turned into, the better first."""
 
 MOST_CONVERTED: Final = 256 << 20
 """An instance that has to be in memory as a whole, to be converted, is no longer than this."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 from dicom_adapter.dimse import Response, Status, SubOperations
 from dicom_adapter.dimse.status import PENDING
-from dicom_adapter.services.arrival import Arrival, Memory, Ready, Share
 from dicom_adapter.services.asking import Trouble
-from dicom_adapter.services.fetching import Fetching, Source
-from dicom_adapter.services.selection import Reference
-from dicom_adapter.services.sending import Why
+from dicom_adapter.services.retrieval.arrival import Arrival, Memory, Ready, Share
+from dicom_adapter.services.retrieval.fetching import Fetching, Source
+from dicom_adapter.services.retrieval.selection import Reference
+from dicom_adapter.services.retrieval.sending import Why
 
 HEARTBEAT_SECONDS = 10.0
 _MOST_SENDS = 3

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final, Protocol
 
-from dicom_adapter.services.commitment import Commitment
+from dicom_adapter.services.commitment.service import Commitment
 
 _SUFFIX: Final = ".json"
 

@@ -15,6 +15,7 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from dicom_adapter.dicomweb.client import DicomwebClient, Refusal
+from dicom_adapter.dicomweb.query import text
 from dicom_adapter.services.asking import trouble
 
 MOST_URL: Final = 7700
@@ -116,7 +117,7 @@ class Existence:
             async for match in matches:
                 if _note(match, found, {uid}) is None:
                     break
-                study = _value(match, _STUDY) or study
+                study = text(match, _STUDY) or study
                 break
         return study
 
@@ -133,18 +134,11 @@ class Existence:
 
 def _note(match: Mapping[str, Any], found: Found, asked: Iterable[str]) -> str | None:
     """Keeps a match that was asked for, and says which."""
-    uid = _value(match, _INSTANCE)
+    uid = text(match, _INSTANCE)
     if not uid or uid not in asked:
         return None
-    found.setdefault(uid, set()).add(_value(match, _SOP_CLASS))
+    found.setdefault(uid, set()).add(text(match, _SOP_CLASS))
     return uid
-
-
-def _value(match: Mapping[str, Any], tag: str) -> str:
-    element = match.get(tag)
-    values = element.get("Value") if isinstance(element, dict) else None
-    first = values[0] if isinstance(values, list) and values else None
-    return first.strip(" \0") if isinstance(first, str) else ""
 
 
 def _batches(uids: Sequence[str]) -> list[list[str]]:

@@ -11,14 +11,15 @@ from dicom_adapter import messages
 from dicom_adapter.delivery.verdict import NOT_AUTHORIZED, comment
 from dicom_adapter.dimse import QueryRequest, Response, Status, SubOperations
 from dicom_adapter.dimse.status import CANCELLED, IDENTIFIER_DOES_NOT_MATCH, SUCCESS
-from dicom_adapter.services import finding
-from dicom_adapter.services.arrival import Memory
 from dicom_adapter.services.asking import ASKING_FAILED, trouble
-from dicom_adapter.services.fetching import Source
-from dicom_adapter.services.identifier import Unreadable, decode, encode
-from dicom_adapter.services.retrieval import Retrieval, Tally
-from dicom_adapter.services.selection import BadIdentifier, Selection, select
-from dicom_adapter.services.sending import Convert
+from dicom_adapter.services.datasets import Unreadable, decode, encode
+from dicom_adapter.services.levels import BadIdentifier
+from dicom_adapter.services.retrieval import instances
+from dicom_adapter.services.retrieval.arrival import Memory
+from dicom_adapter.services.retrieval.fetching import Source
+from dicom_adapter.services.retrieval.retrieval import Retrieval, Tally
+from dicom_adapter.services.retrieval.selection import Selection, select
+from dicom_adapter.services.retrieval.sending import Convert
 
 NO_MATCHES_COUNTED: Final = 0xA701
 NONE_SENT: Final = 0xA702
@@ -52,7 +53,7 @@ async def begin(shared: RetrieveService, service: str, request: QueryRequest) ->
     try:
         selection = select(_identifier(request), request.sop_class_uid)
     except BadIdentifier as error:
-        return Response(Status(IDENTIFIER_DOES_NOT_MATCH, str(error)))
+        return Response(Status(error.status, error.comment))
     return await _search(shared, service, request, selection)
 
 
@@ -60,14 +61,14 @@ def _identifier(request: QueryRequest) -> Dataset:
     try:
         return decode(request.identifier, request.transfer_syntax_uid)
     except Unreadable:
-        raise BadIdentifier(messages.UNREADABLE_IDENTIFIER) from None
+        raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.UNREADABLE_IDENTIFIER) from None
 
 
 async def _search(shared: RetrieveService, service: str, request: QueryRequest, selection: Selection) -> Retrieval | Response:
     try:
-        references = await finding.find(shared.source.client, selection)
-    except finding.TooMany:
-        return Response(Status(NO_MATCHES_COUNTED, messages.too_many_instances(finding.MOST_INSTANCES)))
+        references = await instances.find(shared.source.client, selection)
+    except instances.TooMany:
+        return Response(Status(NO_MATCHES_COUNTED, messages.too_many_instances(instances.MOST_INSTANCES)))
     except ASKING_FAILED as error:
         found = trouble(error)
         status = Status(NOT_AUTHORIZED if found.denied else NO_MATCHES_COUNTED, comment(found.text))

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from dicom_adapter.part10 import FileMeta
-from dicom_adapter.services.selection import Reference
+from dicom_adapter.services.retrieval.selection import Reference
 
 WHOLE_BYTES = 4 << 20
 STREAM_BYTES = 1 << 20

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydicom.charset import decode_bytes, encode_string
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from dicom_adapter.services.keys import SPECIFIC_CHARACTER_SET, TEXT_VRS, Key, encodings
+from dicom_adapter.services.query.identifier import SPECIFIC_CHARACTER_SET, TEXT_VRS, Key, encodings
 
 Element = Mapping[str, Any]
 

@@ -26,10 +26,11 @@ from dicom_adapter.dimse import (
 from dicom_adapter.dimse.proposal import MAXIMUM_CONTEXTS
 from dicom_adapter.dimse.sopclasses import is_uid
 from dicom_adapter.part10 import FileMeta
-from dicom_adapter.services.arrival import Arrival, Broken
-from dicom_adapter.services.retrieval import Retrieval, responses
-from dicom_adapter.services.retrieve import RetrieveService, begin, conclude
-from dicom_adapter.services.sending import UNCOMPRESSED, Convert, Why, send
+from dicom_adapter.services.datasets import UNCOMPRESSED
+from dicom_adapter.services.retrieval.arrival import Arrival, Broken
+from dicom_adapter.services.retrieval.retrieval import Retrieval, responses
+from dicom_adapter.services.retrieval.sending import Convert, Why, send
+from dicom_adapter.services.retrieval.service import RetrieveService, begin, conclude
 
 SENDERS: Final = 4
 _UNKNOWN_DESTINATION: Final = 0xA801

@@ -11,8 +11,8 @@ from pydicom.sequence import Sequence
 
 from dicom_adapter import messages
 from dicom_adapter.dimse import NormalizedRequest, PeerAddress, Reporter, Response, Status
-from dicom_adapter.services.existence import Found
-from dicom_adapter.services.identifier import Unreadable, decode, encode
+from dicom_adapter.services.commitment.existence import Found
+from dicom_adapter.services.datasets import Unreadable, decode, encode
 
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE: Final = "1.2.840.10008.1.20.1.1"

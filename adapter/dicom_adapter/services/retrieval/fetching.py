@@ -16,9 +16,9 @@ from dicom_adapter.dicomweb.client import DicomwebClient, InstancePath
 from dicom_adapter.dicomweb.errors import BrokenAnswer
 from dicom_adapter.dicomweb.multipart import PartBegins
 from dicom_adapter.part10 import HEAD_BYTES, data_set_offset, file_meta
-from dicom_adapter.services.arrival import Abandoned, Arrival, Ready, Share
 from dicom_adapter.services.asking import ASKING_FAILED, Trouble, trouble
-from dicom_adapter.services.selection import Reference
+from dicom_adapter.services.retrieval.arrival import Abandoned, Arrival, Ready, Share
+from dicom_adapter.services.retrieval.selection import Reference
 
 REQUESTS = 16
 """So many requests of one retrieval are under way together."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from dicom_adapter.dicomweb.client import DicomwebClient
-from dicom_adapter.services.selection import Reference, Search, Selection
+from dicom_adapter.services.retrieval.selection import Reference, Search, Selection
 
 MOST_INSTANCES = 0xFFFF
 """The numbers of sub-operations in a response are no larger (PS3.7 E.1)."""

@@ -18,21 +18,18 @@ from pydicom.datadict import keyword_for_tag
 
 from dicom_adapter.dicomweb.client import PLAIN, Refusal
 from dicom_adapter.dicomweb.query import Page, pages
-from dicom_adapter.services.capabilities import Capabilities
-from dicom_adapter.services.keys import (
+from dicom_adapter.services.levels import SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Level
+from dicom_adapter.services.query.capabilities import Capabilities
+from dicom_adapter.services.query.identifier import (
     INSTANCE_AVAILABILITY,
     ISSUER_OF_PATIENT_ID,
     RETRIEVE_AE_TITLE,
-    SERIES_INSTANCE_UID,
-    SOP_INSTANCE_UID,
-    STUDY_INSTANCE_UID,
     TIMEZONE_OFFSET,
     WILDCARD_VRS,
     Identifier,
     Key,
-    Level,
 )
-from dicom_adapter.services.matching import Match, known, matches
+from dicom_adapter.services.query.matching import Match, known, matches
 
 PAGE: Final = 500
 UIDS_IN_A_LIST: Final = 64

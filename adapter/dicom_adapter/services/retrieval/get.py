@@ -7,10 +7,10 @@ from contextlib import aclosing
 from typing import Final
 
 from dicom_adapter.dimse import AssociationEnded, GetRequest, Response, SopInstance, Status
-from dicom_adapter.services.arrival import Broken
-from dicom_adapter.services.retrieval import Retrieval, responses
-from dicom_adapter.services.retrieve import RetrieveService, begin, conclude
-from dicom_adapter.services.sending import Convert, Why, send
+from dicom_adapter.services.retrieval.arrival import Broken
+from dicom_adapter.services.retrieval.retrieval import Retrieval, responses
+from dicom_adapter.services.retrieval.sending import Convert, Why, send
+from dicom_adapter.services.retrieval.service import RetrieveService, begin, conclude
 
 _PATIENCE: Final = 60.0
 """What is being sent when a C-GET is cancelled cannot be broken off: the association is to live."""

@@ -26,10 +26,18 @@ from dicom_adapter.dimse import (
     connect,
 )
 from dicom_adapter.services.asking import ASKING_FAILED, trouble
-from dicom_adapter.services.commitment import PUSH_MODEL_INSTANCE, STORAGE_COMMITMENT, Busy, Commitment, SameAssociation, failures, report
-from dicom_adapter.services.existence import Existence, Found
-from dicom_adapter.services.journal import Journal
-from dicom_adapter.services.sending import UNCOMPRESSED
+from dicom_adapter.services.commitment.existence import Existence, Found
+from dicom_adapter.services.commitment.journal import Journal
+from dicom_adapter.services.commitment.service import (
+    PUSH_MODEL_INSTANCE,
+    STORAGE_COMMITMENT,
+    Busy,
+    Commitment,
+    SameAssociation,
+    failures,
+    report,
+)
+from dicom_adapter.services.datasets import UNCOMPRESSED
 
 DAY: Final = 86400.0
 MOST_COMMITMENTS: Final = 1000

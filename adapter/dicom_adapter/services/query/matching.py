@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from dicom_adapter.services.keys import WILDCARD_VRS, Key
+from dicom_adapter.services.query.identifier import WILDCARD_VRS, Key
 
 Match = Mapping[str, Any]
 """One result of a search: attributes by their tags, `00100010`."""

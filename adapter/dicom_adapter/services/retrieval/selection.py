@@ -9,38 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
 
 from pydicom.dataset import Dataset
 
 from dicom_adapter import messages
+from dicom_adapter.dicomweb.query import text
+from dicom_adapter.dimse.status import IDENTIFIER_DOES_NOT_MATCH
+from dicom_adapter.services.levels import LEVELS, BadIdentifier, Level
 
-PATIENT_ROOT, STUDY_ROOT, PATIENT_STUDY_ONLY = (f"1.2.840.10008.5.1.4.1.2.{number}." for number in (1, 2, 3))
 _ONE_BY_ONE = 8  # instances that are searched for one by one before their whole series is listed instead
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 _KEYWORDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-
-
-class Level(StrEnum):
-    """Query/Retrieve Level (0008,0052)."""
-
-    PATIENT = "PATIENT"
-    STUDY = "STUDY"
-    SERIES = "SERIES"
-    IMAGE = "IMAGE"
-
-
-_LEVELS: Mapping[str, tuple[Level, ...]] = {
-    PATIENT_ROOT: tuple(Level),
-    STUDY_ROOT: (Level.STUDY, Level.SERIES, Level.IMAGE),
-    PATIENT_STUDY_ONLY: (Level.PATIENT, Level.STUDY),
-}
-
-
-class BadIdentifier(Exception):
-    """A900: the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,34 +81,34 @@ class Selection:
 
     def accepts(self, match: Mapping[str, Any]) -> Reference | None:
         """The instance of a match; None when it is none that was asked for: stores may ignore a parameter that they do not know."""
-        study, series, instance = (_value(match, tag) for tag in ("0020000D", "0020000E", "00080018"))
-        patient = _value(match, "00100020")
+        study, series, instance = (text(match, tag) for tag in ("0020000D", "0020000E", "00080018"))
+        patient = text(match, "00100020")
         wanted = ((self.studies, study), (self.series, series), (self.instances, instance))
         if not (study and series and instance) or any(values and value not in values for values, value in wanted):
             return None
         if self.patient and patient and patient.strip() != self.patient:
             return None
-        return Reference(study, series, instance, _value(match, "00080016"))
+        return Reference(study, series, instance, text(match, "00080016"))
 
 
 def select(identifier: Dataset, sop_class_uid: str) -> Selection:
     """What an identifier selects in the information model of a SOP class. Raises BadIdentifier."""
     said = str(identifier.get("QueryRetrieveLevel") or "").strip()
     if not said:
-        raise BadIdentifier(messages.NO_LEVEL)
-    if said not in _LEVELS[sop_class_uid.rpartition(".")[0] + "."]:
-        raise BadIdentifier(messages.INVALID_LEVEL)
+        raise _refused(messages.NO_LEVEL)
+    if said not in LEVELS[sop_class_uid]:
+        raise _refused(messages.INVALID_LEVEL)
     level = Level(said)
     depth = list(Level).index(level)
     values = [_values(identifier, keyword) if number <= depth else () for number, keyword in enumerate(_KEYWORDS)]
     if not values[depth]:
-        raise BadIdentifier(messages.no_unique_key(_KEYWORDS[depth]))
+        raise _refused(messages.no_unique_key(_KEYWORDS[depth]))
     patients = values[0]
     if len(patients) > 1 or any(set("*?\\") & set(patient) for patient in patients):
-        raise BadIdentifier(messages.not_one_value("PatientID"))
+        raise _refused(messages.not_one_value("PatientID"))
     for keyword, uids in zip(_KEYWORDS[1:], values[1:], strict=True):
         if not all(_UID.fullmatch(uid) for uid in uids):
-            raise BadIdentifier(messages.no_uid(keyword))
+            raise _refused(messages.no_uid(keyword))
     return Selection(level, next(iter(patients), ""), *values[1:])
 
 
@@ -138,8 +119,5 @@ def _values(identifier: Dataset, keyword: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in texts if text))
 
 
-def _value(match: Mapping[str, Any], tag: str) -> str:
-    element = match.get(tag)
-    values = element.get("Value") if isinstance(element, dict) else None
-    first = values[0] if isinstance(values, list) and values else None
-    return first.strip(" \0") if isinstance(first, str) else ""
+def _refused(why: str) -> BadIdentifier:
+    return BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, why)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from io import BytesIO
 from typing import Any, Final
 
@@ -18,8 +17,8 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from dicom_adapter import messages
-from dicom_adapter.dimse import sopclasses
 from dicom_adapter.dimse.status import CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH
+from dicom_adapter.services.levels import LEVELS, BadIdentifier, Level
 
 MAXIMUM_INFLATED: Final = 16 << 20
 MOST_KEYS: Final = 256
@@ -31,11 +30,7 @@ QUERY_RETRIEVE_LEVEL: Final = 0x00080052
 RETRIEVE_AE_TITLE: Final = 0x00080054
 INSTANCE_AVAILABILITY: Final = 0x00080056
 TIMEZONE_OFFSET: Final = 0x00080201
-PATIENT_ID: Final = 0x00100020
 ISSUER_OF_PATIENT_ID: Final = 0x00100021
-STUDY_INSTANCE_UID: Final = 0x0020000D
-SERIES_INSTANCE_UID: Final = 0x0020000E
-SOP_INSTANCE_UID: Final = 0x00080018
 
 TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """What is written in the Specific Character Set (PS3.5 6.1.2.3)."""
@@ -43,39 +38,6 @@ WILDCARD_VRS: Final = TEXT_VRS | {"AE", "CS", "UR"}
 """What wildcard matching applies to (PS3.4 C.2.2.2.4)."""
 _ASCII_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
 _ONE_VALUE_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
-
-
-class Level(StrEnum):
-    """Query/Retrieve Level (0008,0052)."""
-
-    PATIENT = "PATIENT"
-    STUDY = "STUDY"
-    SERIES = "SERIES"
-    IMAGE = "IMAGE"
-
-
-UNIQUE_KEYS: Final[Mapping[Level, int]] = {
-    Level.PATIENT: PATIENT_ID,
-    Level.STUDY: STUDY_INSTANCE_UID,
-    Level.SERIES: SERIES_INSTANCE_UID,
-    Level.IMAGE: SOP_INSTANCE_UID,
-}
-_ALL: Final = tuple(Level)
-LEVELS: Final[Mapping[str, tuple[Level, ...]]] = {
-    **dict.fromkeys((sopclasses.PATIENT_ROOT_FIND, sopclasses.PATIENT_ROOT_MOVE, sopclasses.PATIENT_ROOT_GET), _ALL),
-    **dict.fromkeys((sopclasses.STUDY_ROOT_FIND, sopclasses.STUDY_ROOT_MOVE, sopclasses.STUDY_ROOT_GET), _ALL[1:]),
-    **dict.fromkeys((sopclasses.PATIENT_STUDY_ONLY_FIND, sopclasses.PATIENT_STUDY_ONLY_MOVE, sopclasses.PATIENT_STUDY_ONLY_GET), _ALL[:2]),
-}
-"""The levels of each information model (PS3.4 C.6)."""
-
-
-class BadIdentifier(Exception):
-    """It cannot be answered: the DIMSE status and what is wrong with it."""
-
-    def __init__(self, status: int, comment: str) -> None:
-        super().__init__(comment)
-        self.status = status
-        self.comment = comment
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,14 @@ from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dicomweb.query import Ask, Page, Parameters
 from dicom_adapter.dimse import QueryRequest, Response, Status
 from dicom_adapter.dimse.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, PENDING, PENDING_WITHOUT_SOME_KEYS
-from dicom_adapter.services import keys as identifiers
 from dicom_adapter.services.asking import ASKING_FAILED, Trouble, trouble
-from dicom_adapter.services.capabilities import Capabilities
-from dicom_adapter.services.dataset import Encoder, selected
-from dicom_adapter.services.keys import BadIdentifier, Identifier, Key, Level
-from dicom_adapter.services.matching import Match
-from dicom_adapter.services.search import Search
+from dicom_adapter.services.levels import LEVELS, UNIQUE_KEYS, BadIdentifier, Level
+from dicom_adapter.services.query import identifier as identifiers
+from dicom_adapter.services.query.answers import Encoder, selected
+from dicom_adapter.services.query.capabilities import Capabilities
+from dicom_adapter.services.query.identifier import Identifier, Key
+from dicom_adapter.services.query.matching import Match
+from dicom_adapter.services.query.search import Search
 
 _BREATH: Final = 50
 """Responses between two looks at what else there is to do."""
@@ -34,7 +35,7 @@ Failed = Callable[[Trouble], None]
 
 def extend(sop_class_uid: str, asked: bytes) -> bytes | None:
     """The answer to extended negotiation (PS3.4 C.5.1.1): relational always, combined dates and fuzzy names when asked for."""
-    if sop_class_uid not in identifiers.LEVELS:
+    if sop_class_uid not in LEVELS:
         return None
     agreed = [index == _RELATIONAL or (index in (_COMBINED, _FUZZY) and byte == 1) for index, byte in enumerate(asked)]
     return bytes(agreed)
@@ -128,7 +129,7 @@ class _Answer:
 
     def __init__(self, identifier: Identifier, ae_title: str) -> None:
         level = identifier.level
-        unique = identifiers.UNIQUE_KEYS[level]
+        unique = UNIQUE_KEYS[level]
         self._keys = [key for key in identifier.keys if key.tag != unique]
         self._keys.append(identifier.key(unique) or Key(unique, "LO" if level is Level.PATIENT else "UI"))
         self._patients: set[int] | None = set() if level is Level.PATIENT else None
