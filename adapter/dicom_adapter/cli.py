@@ -19,17 +19,13 @@ from pathlib import Path
 from typing import TextIO
 
 from dicom_adapter import __version__, allocator, document, flags, google_flags, logs, messages, startup
-from dicom_adapter.checks import check_all
 from dicom_adapter.config import Config, ConfigError, ConfigErrors, LogLevel
 from dicom_adapter.dimse import PeerAddress, is_ae_title
 from dicom_adapter.echo import Call, echo
 from dicom_adapter.environment import CannotRun, Environment
-from dicom_adapter.export.command import export
 from dicom_adapter.node import Node, Surroundings
 from dicom_adapter.reader import did_you_mean
-from dicom_adapter.route import route
 from dicom_adapter.spec.store import GOOGLE_HOSTS
-from dicom_adapter.spool_command import spool
 
 _CANNOT_RUN, _WRONG = 1, 2
 _LONGEST_WAIT = 3600
@@ -116,7 +112,12 @@ def _import(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO,
         return _CANNOT_RUN
 
 
+# What only one of the others needs is imported by it: an adapter that starts has none of it to read.
+
+
 def _check(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
+    from dicom_adapter.checks import check_all
+
     scanned = flags.scan(arguments, "check")
     if scanned.help:
         out.write(flags.check_usage())
@@ -146,6 +147,8 @@ def _find_document(scanned: flags.Scanned) -> None:
 
 
 def _route(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
+    from dicom_adapter.route import route
+
     scanned = flags.scan(arguments, "route", files=True)
     if scanned.help:
         out.write(flags.route_usage())
@@ -161,6 +164,18 @@ def _route(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, 
     logs.configure(err, "text", LogLevel.ERROR)
     taken = route(plan.config, scanned.files, scanned.values.get("--calling_ae", ""), out, as_json="--json" in scanned.values)
     return 0 if taken else _CANNOT_RUN
+
+
+def _spool(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
+    from dicom_adapter.spool_command import spool
+
+    return spool(arguments, variables, out, err, google_hosts)
+
+
+def _export(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
+    from dicom_adapter.export.command import export
+
+    return export(arguments, variables, out, err, google_hosts)
 
 
 def _echo(arguments: Sequence[str], variables: Mapping[str, str], out: TextIO, err: TextIO, google_hosts: Sequence[str]) -> int:
@@ -196,7 +211,7 @@ def _call(address: str, scanned: flags.Scanned) -> Call:
     return Call(peer, title, seconds, "--json" in values)
 
 
-_COMMANDS = {"import": _import, "check": _check, "route": _route, "spool": spool, "echo": _echo, "export": export}
+_COMMANDS = {"import": _import, "check": _check, "route": _route, "spool": _spool, "echo": _echo, "export": _export}
 
 
 async def _serve(plan: _Plan, log: logs.EventLog) -> int:

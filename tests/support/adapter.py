@@ -38,6 +38,7 @@ class Adapter:
         self.http_host, self.http_port = http or ("127.0.0.1", free_port())
         self._spec = {"aeTitle": "GATE", "port": self.port, "dicomStore": store, "drainSeconds": 0, **(spec or {})}
         self._environment = {**os.environ, **(environment or {})}
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an image has everything compiled, and each start would compile it anew
         self._wait = wait
         self._command = command
         self._arguments = arguments
