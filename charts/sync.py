@@ -1,4 +1,5 @@
-"""Writes what the chart keeps as a copy: the CRDs from `crds/`, and the table of values in its README from `values.yaml`.
+"""Writes what is kept as a copy: the chart's CRDs from `crds/`, the table of values in its README from `values.yaml`, and the operator's
+file of patterns from the adapter's, since the two share no code.
 
 `python3 charts/sync.py` writes; `python3 charts/sync.py --check` writes nothing and ends with 1 when a copy is out of date.
 """
@@ -13,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "dicom-operator"
+PATTERNS = "patterns.py"
+COPIED = "# Written by charts/sync.py from adapter/dicom_adapter/patterns.py.\n"
 BEGIN, END = "<!-- values: python3 charts/sync.py -->\n", "<!-- end of values -->\n"
 
 
@@ -53,6 +56,8 @@ def generated() -> dict[Path, str]:
     readme = CHART / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
+    patterns = COPIED + (ROOT / "adapter" / "dicom_adapter" / PATTERNS).read_text()
+    files[ROOT / "operator" / "dicom_operator" / "spec" / PATTERNS] = patterns
     return files | {readme: before + BEGIN + table((CHART / "values.yaml").read_text()) + END + after}
 
 

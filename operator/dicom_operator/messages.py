@@ -76,16 +76,6 @@ def unknown_keyword(name: str, nearest: str) -> str:
     return f"{name[:80]!r} is neither the keyword of an attribute nor its tag as ggggeeee{nearest}"
 
 
-def route_twice(path: str) -> str:
-    """Two routes that match the same."""
-    return f"is that of {path} as well; write the destinations of both into one route"
-
-
-def route_never_reached(path: str) -> str:
-    """A route behind one that matches everything."""
-    return f"is never reached: {path} matches all of it; move it before that one, or remove it"
-
-
 def grace_period(drain: int) -> str:
     """The grace period is shorter than the drain and the end of associations."""
     return f"must be at least `drainSeconds` + 10, that is {drain + 10}; raise it, or lower `drainSeconds`"

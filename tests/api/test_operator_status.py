@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.api.pages import PAGE_ADDRESS, StatusPage, report
@@ -42,21 +44,40 @@ def test_a_spec_that_becomes_invalid_leaves_what_serves(namespace: Namespace):
     assert container["image"] == IMAGE
 
 
-def test_a_route_that_only_the_operator_can_judge_leaves_what_serves(namespace: Namespace):
+def route(destination: str, keyword: str, *values: str, **match: str) -> dict[str, Any]:
+    """One by an attribute."""
+    return {"match": {"attributes": [{"keyword": keyword, "values": list(values)}], **match}, "destinations": [destination]}
+
+
+ROUTES_REFUSED = [
+    (
+        [route("archive", "Modalty", "CT")],
+        "spec.routes[0].match.attributes[0].keyword: 'Modalty' is neither the keyword of an attribute nor its tag as ggggeeee; "
+        "did you mean 'Modality'?",
+    ),
+    (
+        [route("archive", "Modality", "ct")],
+        "spec.routes[0].match.attributes[0].values[0]: 'ct' matches no value of Modality, which is in capitals; write 'CT'",
+    ),
+    (
+        [route("archive", "Modality", "CT", "MR"), route("dicomStore", "Modality", "CT", callingAETitle="CT1")],
+        "spec.routes[1].match: is never reached: spec.routes[0] matches all of it; move it before that one, or remove it",
+    ),
+]
+
+
+def test_routes_that_only_the_operator_can_judge_leave_what_serves(namespace: Namespace):
     namespace.adapter(destinations=[{"name": "archive", "dicomStore": "https://archive.example/dicom-web"}])
     namespace.serve()
-    route = {"match": {"attributes": [{"keyword": "Modalty", "values": ["CT"]}]}, "destinations": ["archive"]}
-    namespace.change(routes=[route])
-    sentence = (
-        "spec.routes[0].match.attributes[0].keyword: 'Modalty' is neither the keyword of an attribute nor its tag as ggggeeee; "
-        "did you mean 'Modality'?"
-    )
-    ready = namespace.wait_condition("Ready", "InvalidSpec")
-    assert (ready["status"], ready["message"]) == ("False", sentence)
-    assert namespace.condition("WorkloadAvailable")["status"] == "True"
-    wait_until("event", lambda: event_messages(namespace, "SpecInvalid") == [sentence])
-    route["match"]["attributes"][0]["keyword"] = "Modality"  # type: ignore[index]
-    namespace.change(routes=[route])
+    before = namespace.get("deployments", "ct-east")["metadata"]["generation"]
+    for routes, sentence in ROUTES_REFUSED:
+        namespace.change(routes=routes)
+        ready = namespace.condition("Ready")
+        assert (ready["status"], ready["reason"], ready["message"]) == ("False", "InvalidSpec", sentence)
+        assert namespace.condition("WorkloadAvailable")["status"] == "True"
+    wait_until("event", lambda: ROUTES_REFUSED[0][1] in event_messages(namespace, "SpecInvalid"))
+    assert namespace.get("deployments", "ct-east")["metadata"]["generation"] == before
+    namespace.change(routes=[route("archive", "Modality", "CT")])
     assert namespace.condition("Applied")["status"] == "True"
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from pydicom.charset import convert_encodings, decode_bytes
 
-from dicom_adapter.attributes import COMPARABLE
 from dicom_adapter.delivery.prefix import SPECIFIC_CHARACTER_SET, Element
+from dicom_adapter.patterns import COMPARABLE
 
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _IN_CHARACTER_SET = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UN", "UT"))

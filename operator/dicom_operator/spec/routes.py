@@ -1,36 +1,31 @@
-"""`routes` and `routing`: which images go where. What only the adapter can judge, such as a value that no image has, it refuses itself."""
+"""`routes` and `routing`: which images go where; every route that could never do anything is refused, as the adapter would."""
 
 from __future__ import annotations
 
 import difflib
-import functools
-import re
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from typing import Any
 
 from dicom_operator import messages
 from dicom_operator.api import Json
 from dicom_operator.errors import SpecError
+from dicom_operator.spec import elements, patterns
+from dicom_operator.spec.elements import Element
+from dicom_operator.spec.patterns import Match, Pattern
 from dicom_operator.spec.section import Section
-
-TAG = re.compile(r"[0-9A-Fa-f]{8}")
 
 
 def routes(spec: Section, destinations: Sequence[str]) -> list[Json]:
     """The section, every route with destinations that there are; `destinations` are their names."""
-    found: list[Json] = []
     sections = list(spec.sections("routes"))
-    for item in sections:
-        route = _route(item, destinations)
-        twin = next((index for index, other in enumerate(found) if other["match"] == route["match"]), None)
-        if twin is not None:
-            raise SpecError(f"{item.path}.match", messages.route_twice(f"{spec.path}.routes[{twin}]"))
-        found.append(route)
-    for index, route in enumerate(found[:-1]):
-        if not route["match"] and routing(spec) == "FirstMatch":
-            raise SpecError(f"{sections[index + 1].path}.match", messages.route_never_reached(sections[index].path))
-    return found
+    read = [_route(item, destinations) for item in sections]
+    matches = [match for match, _ in read]
+    paths = [item.path for item in sections]
+    first_decides = routing(spec) == "FirstMatch"
+    for index, path in enumerate(paths):
+        if why := patterns.why_unreached(matches[index], matches[:index], paths[:index], first_decides=first_decides):
+            raise SpecError(f"{path}.match", why)
+    return [route for _, route in read]
 
 
 def routing(spec: Section) -> Any:
@@ -38,13 +33,7 @@ def routing(spec: Section) -> Any:
     return spec.choice("routing", "FirstMatch", "AllMatches")
 
 
-@functools.cache
-def keywords() -> frozenset[str]:
-    """The keywords of PS3.6 whose values can be compared; made from pydicom's dictionary, which the adapter uses."""
-    return frozenset(resources.files("dicom_operator.spec").joinpath("keywords.txt").read_text("ascii").split())
-
-
-def _route(item: Section, destinations: Sequence[str]) -> Json:
+def _route(item: Section, destinations: Sequence[str]) -> tuple[Match, Json]:
     named = item.items("destinations")
     if not named:
         raise SpecError(f"{item.path}.destinations", messages.required())
@@ -54,20 +43,38 @@ def _route(item: Section, destinations: Sequence[str]) -> Json:
             raise SpecError(f"{item.path}.destinations[{index}]", messages.unknown_destination(str(name), nearest))
     match = item.section("match")
     wanted: Json = {}
+    title: Pattern | None = None
     if match.has("callingAETitle"):
-        wanted["callingAETitle"] = match.text("callingAETitle")
-    if attributes := [_attribute(inner) for inner in match.sections("attributes")]:
-        wanted["attributes"] = attributes
-    return {"match": wanted, "destinations": named}
+        wanted["callingAETitle"] = text = match.text("callingAETitle")
+        if why := patterns.why_no_title(text):
+            raise SpecError(f"{match.path}.callingAETitle", why)
+        title = Pattern(text)
+    read = [_attribute(inner) for inner in match.sections("attributes")]
+    if read:
+        wanted["attributes"] = [attribute for _, attribute in read]
+    return Match(title, tuple(looked for looked, _ in read)), {"match": wanted, "destinations": named}
 
 
-def _attribute(item: Section) -> Json:
+def _attribute(item: Section) -> tuple[tuple[int, tuple[Pattern, ...]], Json]:
     keyword, values = item.text("keyword"), item.items("values")
-    if not TAG.fullmatch(keyword) and keyword not in keywords():
-        raise SpecError(f"{item.path}.keyword", messages.unknown_keyword(keyword, did_you_mean(keyword, keywords())))
+    element = _element(keyword, f"{item.path}.keyword")
     if not values:
         raise SpecError(f"{item.path}.values", messages.required())
-    return {"keyword": keyword, "values": values}
+    looked = tuple(Pattern(str(value)) for value in values)
+    for index in range(len(looked)):
+        if why := patterns.why_useless(keyword, element.vr, looked, index):
+            raise SpecError(f"{item.path}.values[{index}]", why)
+    return (element.tag, looked), {"keyword": keyword, "values": values}
+
+
+def _element(name: str, path: str) -> Element:
+    element = elements.parse(name)
+    if element is None:
+        raise SpecError(path, messages.unknown_keyword(name, did_you_mean(name, elements.keywords())))
+    shown = name if name == element.keyword else f"'{name}'"
+    if why := patterns.why_no_element(shown, element.tag) or patterns.why_not_comparable(element.keyword or name, element.vr):
+        raise SpecError(path, why)
+    return element
 
 
 def did_you_mean(word: str, known: Iterable[str], *, quote: str = "'") -> str:

@@ -12,7 +12,6 @@ import yaml
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom_adapter import attributes
 from dicom_adapter.config import DICOM_STORE, Config, ConfigErrors
 from dicom_adapter.delivery.prefix import Prefix
 from dicom_adapter.delivery.routing import Choice, Router
@@ -219,12 +218,6 @@ def test_routes_that_only_overlap_are_taken() -> None:
 @pytest.mark.parametrize("row", REFUSALS["destinations"], ids=[row["says"] for row in REFUSALS["destinations"]])
 def test_a_destination_that_is_none_is_refused(row: dict[str, Any]) -> None:
     assert errors(destinations=[*DESTINATIONS, row["destination"]]) == [row["says"]]
-
-
-def test_every_keyword_that_can_be_compared_is_known_to_the_operator_too() -> None:
-    from dicom_operator.spec.routes import keywords
-
-    assert keywords() == attributes.keywords()
 
 
 # -- patterns --------------------------------------------------------------------------------------

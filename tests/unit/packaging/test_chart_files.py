@@ -52,7 +52,10 @@ def test_the_copies_are_up_to_date():
 def test_a_stale_copy_is_named_and_written(tmp_path, monkeypatch, capsys):
     module = sync()
     chart = tmp_path / "charts" / "dicom-operator"
+    source, copy = (tmp_path / side / f"dicom_{side}" for side in ("adapter", "operator"))
     (tmp_path / "crds").mkdir()
+    source.mkdir(parents=True)
+    (source / "patterns.py").write_text("rule = 1\n")
     (chart / "files" / "crds").mkdir(parents=True)
     (tmp_path / "crds" / "a.yaml").write_text("new\n")
     (chart / "files" / "crds" / "a.yaml").write_text("old\n")
@@ -70,6 +73,7 @@ def test_a_stale_copy_is_named_and_written(tmp_path, monkeypatch, capsys):
     assert module.main([]) == 0
     assert [path.name for path in (chart / "files" / "crds").iterdir()] == ["a.yaml"]
     assert (chart / "files" / "crds" / "a.yaml").read_text() == "new\n"
+    assert (copy / "spec" / "patterns.py").read_text() == module.COPIED + "rule = 1\n"
     assert "| `image.tag` | `1` | Its tag. |\n" in (chart / "README.md").read_text()
     assert (chart / "README.md").read_text().endswith("after\n")
     assert module.main(["--check"]) == 0
