@@ -1,4 +1,6 @@
-"""Prometheus metrics, in base units; the registry is made by the caller. Peers are no label: their AE titles are anyone's invention."""
+"""Prometheus metrics, in base units; the registry is made by the caller. Peers are no label: their AE titles are anyone's invention;
+destinations are one, for the configuration names them.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,10 @@ class Metrics:
             "dicom_delivery_retries", "Further attempts at an image, by what the one before came to.", ["reason"], registry=registry
         )
         self.wait_seconds = Histogram(
-            "dicom_delivery_wait_seconds", "From an image that could be sent to its turn.", registry=registry, buckets=_SECONDS
+            "dicom_delivery_wait_seconds",
+            "From an image that could be sent to its turn, wherever it goes.",
+            registry=registry,
+            buckets=_SECONDS,
         )
         self.conflicts = Counter(
             "dicom_delivery_conflicts",
@@ -69,12 +74,12 @@ class Metrics:
             registry=registry,
         )
         self._delivery = {
-            name: Gauge(f"dicom_delivery_{name}", text, registry=registry)
+            name: Gauge(f"dicom_delivery_{name}", text, ["destination"], registry=registry)
             for name, text in {
                 "permits": "Requests that may be under way together now.",
                 "active": "Requests under way.",
                 "waiting": "Images that wait for their turn.",
-                "circuit_open": "1 while the store has failed for so long that it is only tried.",
+                "circuit_open": "1 while the destination has failed for so long that it is only tried.",
                 "requests_per_second_limit": "The most requests a second now; +Inf when nothing limits them.",
             }.items()
         }
@@ -130,7 +135,7 @@ class Metrics:
         self._spool_full.set_function(lambda: float(recent().reason is SpoolReason.FULL))
         self._spool_faulty.set_function(lambda: float(recent().reason is SpoolReason.FAULTY))
 
-    def watch_delivery(self, **gauges: Callable[[], float]) -> None:
-        """Where the gauges of the delivery get their values: permits, active, waiting, circuit_open, requests_per_second_limit."""
+    def watch_delivery(self, destination: str, **gauges: Callable[[], float]) -> None:
+        """Where the gauges of one destination get their values: permits, active, waiting, circuit_open, requests_per_second_limit."""
         for name, value in gauges.items():
-            self._delivery[name].set_function(value)
+            self._delivery[name].labels(destination).set_function(value)

@@ -112,11 +112,14 @@ class Node:
                 if not await self._wait_for_credentials(access):
                     return 0
                 delivering = self._deliver(client)
+                targets = [delivering.target, *others.targets]
+                for target in targets:
+                    self._watch(target)
 
                 def doubt(destination: str, refused: bool) -> None:
                     (probe if destination == DEFAULT_TARGET else others.running[destination].probe).doubt(refused=refused)
 
-                spool = await self._start_spool([delivering.target, *others.targets], doubt, stack)
+                spool = await self._start_spool(targets, doubt, stack)
                 services = await stack.enter_async_context(reading(self._config, reader, _limits(self._config), self._observer, spool))
                 await self._receive(lambda: self._listen(delivering, doubt, services, others))
                 for one in (probe, *others.probes):
@@ -259,15 +262,18 @@ class Node:
 
     def _deliver(self, client: DicomwebClient) -> assembly.Delivering:
         self._delivering = found = assembly.assemble(self._config.delivery, client, room=self._room, observer=self._observer)
-        gate, governor = found.gate, found.gate.governor
+        return found
+
+    def _watch(self, target: Target) -> None:
+        gate, governor = target.gate, target.gate.governor
         self._metrics.watch_delivery(
+            target.name,
             permits=lambda: governor.permits,
             active=lambda: governor.active,
             waiting=lambda: gate.waiting,
             circuit_open=lambda: float(governor.open),
             requests_per_second_limit=lambda: governor.rate,
         )
-        return found
 
     # -- end ---------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -341,8 +342,21 @@ async def test_into_the_spool_and_from_there_to_every_destination(tmp_path: Path
                 spool = (await adapter.status())["spool"]
                 return {one["name"]: one["instances"] for one in spool["destinations"]} == {"archive": 0, "dicomStore": 0, "pacs": count}
 
+            async def gauges(name: str) -> dict[str, str]:
+                rows = re.findall(
+                    rf'^dicom_delivery_{name}{{destination="(\w+)"}} (\S+)$', (await adapter.get("/metrics"))[1], re.MULTILINE
+                )
+                return dict(rows)
+
+            async def circuit(state: str) -> bool:
+                return await gauges("circuit_open") == {"dicomStore": "0.0", "archive": "0.0", "pacs": state}
+
             await adapter.poll(lambda: waiting(1))
+            await adapter.poll(lambda: circuit("1.0"))
+            assert set(await gauges("waiting")) == {"dicomStore", "archive", "pacs"}
             with serving(store, titles=("PACS",), port=port):
                 await adapter.poll(lambda: waiting(0))
+                await adapter.poll(lambda: circuit("0.0"))
+            assert (await gauges("permits"))["archive"] == "32.0"
         assert received == {mammogram.sop_instance_uid: mammogram.data_set}
         assert [split(post.part)[1] for post in archive.posts if post.part] == [mammogram.data_set]
