@@ -191,15 +191,26 @@ class NodeObserver:
         self._failure(text, request.peer, status.code, None, association=request.association_id)
 
     def retrieved(self, service: str, request: QueryRequest, to: str, tally: Tally, status: Status) -> None:
-        """Counts what was sent, and writes the line of one of which not all has arrived."""
+        """Counts what was sent, and writes the line of one of which not all has arrived, or not all as it was."""
         outcomes = {"completed": tally.completed, "warning": tally.warning, "failed": len(tally.failed)}
         for outcome, count in outcomes.items():
             self._metrics.sub_operations.labels(service, outcome).inc(count)
         why, total = tally.why, tally.sent + len(tally.failed) + len(tally.remaining)
-        if why is not None:
+        if why is not None and tally.failed:
             self._reported.add((request.peer, ""))
             text = messages.moved(service, _printable(to), tally.sent, total, why.text)
             self._failure(text, request.peer, status.code, None, association=request.association_id)
+        elif why is not None and not tally.remaining:
+            self._log.limited(
+                Severity.WARNING,
+                "RetrievedWithWarning",
+                messages.moved_with_warnings(service, _printable(to), tally.warning, total),
+                peer=_ae(request.peer),
+                address=request.peer.address,
+                detail=why.text,
+                association=request.association_id,
+                status=f"{status.code:04X}",
+            )
 
     # -- storage commitment ------------------------------------------------------------------------
 

@@ -238,7 +238,7 @@ async def test_warnings_and_failures_of_the_destination_are_counted_and_end_noth
         assert len(ws.received) == 10
         ws.statuses = dict.fromkeys(names, 0xB000)
         response = await move(gate)
-        assert (response.status.code, response.sub_operations, response.data_set) == (0xB000, SubOperations(None, 0, 0, 10), None)
+        assert response == Response(Status(0xB000, "WS1 answers B000"), None, SubOperations(None, 0, 0, 10))
         ws.statuses = dict.fromkeys(names, 0x0122)
         response = await move(gate)
         assert (response.status, response.sub_operations) == (Status(0xA702, "WS1 answers 0122"), SubOperations(None, 0, 10, 0))

@@ -34,6 +34,7 @@ class Tally:
     warning: int = 0
     failed: list[str] = field(default_factory=list)
     reasons: Counter[Why] = field(default_factory=Counter)
+    remarks: Counter[Why] = field(default_factory=Counter)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -48,8 +49,8 @@ class Tally:
 
     @property
     def why(self) -> Why | None:
-        """The most frequent reason of a failure."""
-        return next((why for why, _ in self.reasons.most_common(1)), None)
+        """The most frequent reason of a failure; without one, of a warning."""
+        return next((why for why, _ in (*self.reasons.most_common(1), *self.remarks.most_common(1))), None)
 
     def judge(self, reference: Reference, ae_title: str, status: Status) -> None:
         """The receiver has answered."""
@@ -60,6 +61,7 @@ class Tally:
             self.completed += 1
         elif status.code >> 12 == 0xB or status.code in _WARNINGS:
             self.warning += 1
+            self.remarks[answered(ae_title, status)] += 1
         else:
             self._fail(reference, answered(ae_title, status))
         self._tell()
@@ -83,7 +85,7 @@ class Tally:
 
 
 def answered(ae_title: str, status: Status) -> Why:
-    """A receiver's failure status; its own comment is a peer's text and goes to the requestor only."""
+    """A receiver's status; its own comment is a peer's text and goes to the requestor only."""
     head = f"{ae_title} answers {status.code:04X}"
     return Why(f"{head}, {status.comment}" if status.comment else head, f"'{ae_title}' answers {status.code:04X}")
 
