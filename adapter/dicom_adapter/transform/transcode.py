@@ -14,13 +14,17 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPIPHTJ2KReferenced, JPIPHTJ2KReferencedDeflate
 
 from dicom_adapter.part10 import FileMeta
+from dicom_adapter.transform import extended
 
 MOST_DECODED: Final = 512 << 20
 """Pixel data that would be longer than this is not decoded."""
 
+_NO_CODEC: Final = "no codec decodes it"
+_REFERENCED: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", JPIPHTJ2KReferenced, JPIPHTJ2KReferencedDeflate)
+"""JPIP: the pixels are elsewhere."""
 _LOSSY: Final = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _WORDS: Final = {"OW": "h", "OL": "i", "OF": "f", "OD": "d", "OV": "q"}
 
@@ -31,11 +35,13 @@ class CannotConvert(Exception):
 
 def convert(content: bytes, source: str, target: str) -> bytes:
     """The data set in `target`, explicit or implicit VR little endian. Raises CannotConvert."""
+    syntax = UID(source)
+    if syntax.is_private or not syntax.is_transfer_syntax or syntax in _REFERENCED:
+        raise CannotConvert(_NO_CODEC)
     try:
         head = FileMeta("1.2", "1.2", source, "1.2", "").encode()
         data_set = pydicom.dcmread(BytesIO(head + content))
         data_set.decode()
-        syntax = UID(source)
         if syntax.is_encapsulated and "PixelData" in data_set:
             _decompress(data_set, syntax)
         elif not syntax.is_little_endian:
@@ -54,9 +60,17 @@ def _decompress(data_set: FileDataset, syntax: UID) -> None:
     if int(data_set.Rows) * int(data_set.Columns) * samples * int(data_set.BitsAllocated) // 8 > MOST_DECODED:
         raise CannotConvert(f"more than {MOST_DECODED >> 20} MiB uncompressed")
     try:
-        data_set.decompress(as_rgb=syntax in _LOSSY, generate_instance_uid=False)
-    except (RuntimeError, NotImplementedError) as error:
-        raise CannotConvert("no codec decodes it") from error
+        data_set.decompress(as_rgb=syntax in _LOSSY, decoding_plugin=_plugin(data_set, syntax), generate_instance_uid=False)
+    except NotImplementedError as error:
+        raise CannotConvert(_NO_CODEC) from error
+
+
+def _plugin(data_set: Dataset, syntax: UID) -> str:
+    """The plugin of pydicom that decodes it, empty for any."""
+    if syntax != JPEGExtended12Bit or int(data_set.BitsStored) <= 8:
+        return ""
+    extended.register()
+    return extended.PLUGIN
 
 
 def _swap(data_set: Dataset) -> None:

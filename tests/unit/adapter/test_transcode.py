@@ -14,7 +14,11 @@ import numpy
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.pixels.decoders.base import _PIXEL_DATA_DECODERS as DECODERS
+from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
 from dicom_adapter.part10 import FileMeta, data_set_offset
 from dicom_adapter.transform.transcode import CannotConvert, convert
@@ -76,11 +80,49 @@ def test_lossy_jpeg_becomes_rgb() -> None:
     assert after.SOPInstanceUID == before.SOPInstanceUID
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.filterwarnings("ignore")
-def test_what_cannot_be_decoded_says_so() -> None:
-    _, content, source = read("JPEG-lossy.dcm")  # 12 bits
-    with pytest.raises(CannotConvert, match="no codec decodes it"):
-        convert(content, source, ExplicitVRLittleEndian)
+def test_jpeg_of_12_bits(target: str) -> None:
+    before, content, source = read("JPEG-lossy.dcm")
+    after = written(convert(content, source, target), target)
+    assert values(after) == values(before)
+    pixels = after.pixel_array
+    assert (source, after.BitsStored, pixels.shape) == (str(JPEGExtended12Bit), 12, (1024, 256))
+    assert (int(pixels.max()), int(pixels.sum())) == (264, 3767007)  # what dcmtk's dcmdjpeg makes of it
+
+
+NONE = [uid for uid in AllTransferSyntaxes if uid.is_compressed and uid not in DECODERS]
+REFERENCED = ["1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95"]  # JPIP, retired: no pixels in them
+NEWER = ["1.2.840.10008.1.2.4.110", "1.2.3.4"]  # JPEG XL, and somebody's own
+
+
+@pytest.mark.parametrize("source", [*NONE, *REFERENCED, *NEWER])
+def test_what_has_no_codec_says_so(source: str) -> None:
+    data_set, _, _ = read("MR_small.dcm")
+    if "JPIP" in UID(source).name:
+        del data_set.PixelData
+    else:
+        data_set.PixelData = encapsulate([b"12345678"])
+        data_set["PixelData"].VR, data_set["PixelData"].is_undefined_length = "OB", True
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    write_dataset(buffer, data_set)
+    with pytest.raises(CannotConvert, match=r"^no codec decodes it$"):
+        convert(buffer.getvalue(), source, ExplicitVRLittleEndian)
+
+
+def test_the_documentation_names_what_has_no_codec() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "query-retrieve.md").read_text()
+    row = next(line for line in page.splitlines() if line.endswith("`no codec decodes it` |"))
+    named = tuple(row.split("|")[1].strip().partition(": ")[2].partition(";")[0].split(", "))
+    assert [uid.name for uid in NONE if not uid.name.removeprefix("Fragmentable ").startswith(named)] == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_image_says_so() -> None:
+    _, content, source = read("MR_small_jp2klossless.dcm")
+    with pytest.raises(CannotConvert, match=r"^it cannot be decoded$"):
+        convert(content.replace(b"\xff\x4f\xff\x51", b"\0\0\0\0"), source, ExplicitVRLittleEndian)
 
 
 def test_what_is_no_data_set_says_so() -> None:
