@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 CLUSTER := $(PYTHON) -m cluster
 NODE := tests/node/node_modules/.package-lock.json
 PYTEST := $(BIN)/coverage run -m pytest
-SIDE_BY_SIDE := -n 2  # most tests wait for another process
+SIDE_BY_SIDE := -n 3 --no-loadscope-reorder  # most tests wait for another process; those that take long come first
 NAME ?= demo
 MINUTES ?= 2
 

@@ -18,17 +18,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-minutes", type=float, default=2.0, help="how long `make fuzz` runs each target")
 
 
-class Depths(LoadScopeScheduling):
-    """Side by side run the files, but tests/api is one piece: it has one API server, and ends with what was asked of it."""
+class Files(LoadScopeScheduling):
+    """Side by side run the files, each as one piece, in the order of the command line: what takes long comes first."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/api" if nodeid.startswith("tests/api/") else nodeid.partition("::")[0]
+        return nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist may be off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """What `-n` hands out at a time."""
-    return Depths(config, log)
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -203,14 +203,14 @@ async def test_the_flags_of_googles_adapter_are_enough() -> None:
         )
         try:
             assert process.stderr
-            first = (await asyncio.wait_for(process.stderr.readline(), 30)).decode()
+            first = (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
             assert f"INFO    'IMPORTADAPTER' listens on port {port} and stores into {store.url}" in first
             wire = [(one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid, one.data_set)]
             assert await asyncio.to_thread(send_instances, "127.0.0.1", port, "IMPORTADAPTER", "CT1", wire) == [(0, "")]
             assert list(store.stored) == [one.sop_instance_uid]
         finally:
             process.terminate()
-            await asyncio.wait_for(process.communicate(), 20)
+            await asyncio.wait_for(process.communicate(), 60)
 
 
 async def test_a_missing_secret_keeps_the_adapter_unready_until_it_comes() -> None:
@@ -250,7 +250,7 @@ async def test_a_signal_ends_the_wait_for_a_secret() -> None:
         await waiting.line("Secret 'pacs-token' does not exist in namespace 'rad'; create it, no restart is needed")
         waiting.signal(signal.SIGTERM)
         assert waiting.process
-        assert await asyncio.wait_for(waiting.process.wait(), 10) == 0
+        assert await asyncio.wait_for(waiting.process.wait(), 60) == 0
 
 
 async def test_only_what_is_needed_of_pydicom_and_pynetdicom_is_loaded() -> None:

@@ -47,7 +47,7 @@ async def test_an_example_receives_and_stores(command: str, tmp_path: Path) -> N
             arguments.append(f"--http_port={http_port}")
         process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, cwd=tmp_path, stderr=asyncio.subprocess.DEVNULL)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not await ready(http_port):  # noqa: ASYNC110 -- another process: there is no event to wait on
                     await asyncio.sleep(0.02)
             one = generated()

@@ -28,7 +28,7 @@ async def test_a_drain_finishes_what_is_on_its_way_gives_the_rest_back_and_the_n
             await exporter.poll(lambda: _received(node, 10))
             exporter.signal(signal.SIGTERM)
             assert exporter.process
-            assert await asyncio.wait_for(exporter.process.wait(), 15) == 0
+            assert await asyncio.wait_for(exporter.process.wait(), 60) == 0
             messages = await pubsub.messages()
             stored = {one.data.rpartition("/")[2] for one in messages.values() if one.acks}
             assert stored == set(node.log.received)  # nothing was sent and not acknowledged
@@ -143,7 +143,7 @@ async def test_a_second_signal_does_not_wait_for_what_is_on_its_way() -> None:
             await exporter.line("the adapter is shutting down: it finishes the images that are on their way")
             exporter.signal(signal.SIGTERM)
             assert exporter.process
-            assert await asyncio.wait_for(exporter.process.wait(), 10) == 1
+            assert await asyncio.wait_for(exporter.process.wait(), 60) == 1
         assert (await pubsub.messages())[one].deadlines == (0,)
 
 

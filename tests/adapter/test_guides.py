@@ -51,7 +51,7 @@ async def test_the_arguments_of_a_deployment_of_googles_adapter_serve_as_they_ar
         process = await asyncio.create_subprocess_exec(*here(serve), f"--http_port={free_port()}", stderr=asyncio.subprocess.PIPE)
         try:
             assert process.stderr
-            assert b"'IMPORTADAPTER' listens on port" in await asyncio.wait_for(process.stderr.readline(), 30)
+            assert b"'IMPORTADAPTER' listens on port" in await asyncio.wait_for(process.stderr.readline(), 60)
             wire = [(one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid, one.data_set)]
             assert await asyncio.to_thread(send_instances, "127.0.0.1", port, "IMPORTADAPTER", "CT1", wire) == [(0, "")]
             assert list(store.stored) == [one.sop_instance_uid]

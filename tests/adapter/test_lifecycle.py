@@ -91,7 +91,7 @@ async def test_sigterm_drains_running_operations_finish_and_the_exit_status_is_z
         assert (await adapter.status())["reason"] == "Draining"
         assert await sending == [(0, "")]
         assert adapter.process
-        assert await asyncio.wait_for(adapter.process.wait(), 10) == 0
+        assert await asyncio.wait_for(adapter.process.wait(), 60) == 0
         await adapter.line("drained: every association has ended")
 
 
@@ -101,7 +101,7 @@ async def test_while_it_drains_it_accepts_for_drain_seconds_and_then_no_more() -
         await adapter.line("draining: 0 associations open")
         assert await asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", [_wire()]) == [(0, "")]
         assert adapter.process
-        assert await asyncio.wait_for(adapter.process.wait(), 10) == 0
+        assert await asyncio.wait_for(adapter.process.wait(), 60) == 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", adapter.port))
 
@@ -116,7 +116,7 @@ async def test_a_second_signal_aborts_at_once() -> None:
             with pytest.raises(AssociationAborted):
                 await asyncio.to_thread(scu.response)
         assert adapter.process
-        assert await asyncio.wait_for(adapter.process.wait(), 5) == 1
+        assert await asyncio.wait_for(adapter.process.wait(), 60) == 1
         await adapter.line("aborted at once on a second signal: 1 associations were open")
 
 

@@ -256,12 +256,12 @@ async def test_a_modality_stores_commits_and_is_told(store: str, orthanc: Orthan
     try:
         async with in_front_of(store, orthanc, contents, **peer(listening.server_address[1], "CT1")) as adapter:
             assert await asyncio.to_thread(commit, adapter.port, [*wanted, (wanted[0][0], missing)]) == 0
-            event, information = await asyncio.wait_for(told.get(), 30)
+            event, information = await asyncio.wait_for(told.get(), 60)
             assert {one.ReferencedSOPInstanceUID for one in information.ReferencedSOPSequence} == {one.uid for one in every}
             assert [(one.ReferencedSOPInstanceUID, one.FailureReason) for one in information.FailedSOPSequence] == [(missing, 0x0112)]
             assert (event, information.RetrieveAETitle) == (2, "GATE")
             assert await asyncio.to_thread(commit, adapter.port, wanted) == 0
-            event, information = await asyncio.wait_for(told.get(), 30)
+            event, information = await asyncio.wait_for(told.get(), 60)
             assert (event, len(information.ReferencedSOPSequence)) == (1, len(every))
 
             async def counted() -> bool:

@@ -97,14 +97,14 @@ async def test_a_drain_delivers_what_it_can_and_leaves_the_rest_to_the_next_star
             await send(adapter, [generated(1000) for _ in range(10)])
             adapter.signal(signal.SIGTERM)
             assert adapter.process
-            assert await asyncio.wait_for(adapter.process.wait(), 30) == 0
+            assert await asyncio.wait_for(adapter.process.wait(), 60) == 0
             assert len(archive.stored) == 10, "there was time to deliver them"
         archive.outage = 503
         async with spooling(archive, tmp_path) as adapter:
             await send(adapter, [generated(1000) for _ in range(4)])
             await archive.until(lambda: len(archive.got) > 13)
             adapter.signal(signal.SIGTERM)
-            assert await asyncio.wait_for(adapter.process.wait(), 30) == 0  # type: ignore[union-attr]
+            assert await asyncio.wait_for(adapter.process.wait(), 60) == 0  # type: ignore[union-attr]
             await adapter.line("4 images are undelivered: they stay in the spool, and the next start delivers them")
     assert len(list((tmp_path / "dicomStore/ready").iterdir())) == 4
 
@@ -201,7 +201,7 @@ async def test_a_spool_at_its_most_takes_images_again_when_the_store_does(tmp_pa
 async def test_a_second_adapter_is_kept_off(tmp_path: Path) -> None:
     async with Archive() as archive, spooling(archive, tmp_path), spooling(archive, tmp_path, wait=False) as second:
         assert second.process
-        assert await asyncio.wait_for(second.process.wait(), 30) == 1
+        assert await asyncio.wait_for(second.process.wait(), 60) == 1
         assert [line["message"] for line in second.lines] == [
             f"--spool_directory: another process works on '{tmp_path}'; end it, or name another directory"
         ]
@@ -211,7 +211,7 @@ async def test_a_spool_that_cannot_be_used_is_said_at_the_start(tmp_path: Path) 
     (tmp_path / "file").write_text("")
     async with Archive() as archive, spooling(archive, tmp_path / "file", wait=False) as adapter:
         assert adapter.process
-        assert await asyncio.wait_for(adapter.process.wait(), 30) == 1
+        assert await asyncio.wait_for(adapter.process.wait(), 60) == 1
         assert [line["message"] for line in adapter.lines] == [
             f"--spool_directory: cannot use '{tmp_path}/file' (file exists); mount a writable volume there or name another"
         ]
@@ -272,5 +272,5 @@ async def test_without_auto_ack_what_is_left_is_delivered_and_the_sender_waits_f
 async def test_flags_that_cannot_be_served_are_refused(flags: list[str], said: str) -> None:
     command = (*COMMAND, "--dimse_aet=GATE", "--dicomweb_address=http://127.0.0.1:1/x", *flags)
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, err.decode().strip()) == (2, said)

@@ -1,4 +1,4 @@
-"""A real API server for the whole run, and an operator process for each module."""
+"""A real API server for each process of the run, with a look at its end at what was asked of it, and an operator for each module."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from http.server import ThreadingHTTPServer
 import pytest
 
 from tests.api.pages import PAGE_ADDRESS, StatusPage
+from tests.api.rights import covers, granted, rendered, used
 from tests.api.support import Api, Namespace, OperatorProcess
 from tests.support.apiserver import ApiServer
 
@@ -21,6 +22,16 @@ def api_server() -> Iterator[ApiServer]:
     with ApiServer() as server:
         server.install_crds()
         yield server
+        asked_no_more_than_granted(server)
+
+
+def asked_no_more_than_granted(server: ApiServer) -> None:
+    """Whichever tests ran here: no operator of theirs asked for more than the chart grants."""
+    agents = ("dicom-operator/", "kopf")
+    events = [event for event in server.audited() if event.get("userAgent", "").startswith(agents)]
+    rights = granted(rendered("dicom-system", "--set=replicas=2"))
+    needed = [right for right in used(events) if not right.resource.startswith("leases.")]
+    assert [right for right in needed if not covers(rights, right)] == []
 
 
 @pytest.fixture(scope="session")

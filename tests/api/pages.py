@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-PAGE_ADDRESS = "127.77.0.1"
-"""Where the page is: an address that no other pod of the tests has."""
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PAGE_ADDRESS, ADAPTER_ADDRESS = f"127.77.{_WORKER}.1", f"127.77.{_WORKER}.2"
+"""Where the page is, and a real adapter: addresses that no other pod of the tests has, nor those that run beside them."""
 
 
 class StatusPage(BaseHTTPRequestHandler):

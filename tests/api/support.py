@@ -83,7 +83,7 @@ class Api:
     def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
         """One request; raises Refused. A kind that is being set up answers 429 for a moment, and is waited for."""
         data = None if body is None else json.dumps(body)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             status, found = self._send(method, path, data, content_type)
             if status != 429 or time.monotonic() > deadline:
@@ -96,7 +96,7 @@ class Api:
     def _send(self, method: str, path: str, data: str | None, content_type: str) -> tuple[int, Any]:
         for attempt in (1, 2):  # a kept connection may have been closed meanwhile
             if self._connection is None:
-                self._connection = http.client.HTTPSConnection(self._host, context=self.ssl_context, timeout=30)
+                self._connection = http.client.HTTPSConnection(self._host, context=self.ssl_context, timeout=60)
             try:
                 self._connection.request(method, path, data, {"Content-Type": content_type})
                 answer = self._connection.getresponse()
@@ -182,7 +182,7 @@ class Namespace:
     def condition(self, kind: str, name: str = "ct-east") -> dict[str, Any]:
         return condition(self.get("dicomadapters", name) or {}, kind)
 
-    def wait_condition(self, kind: str, reason: str, name: str = "ct-east", seconds: float = 20) -> dict[str, Any]:
+    def wait_condition(self, kind: str, reason: str, name: str = "ct-east", seconds: float = 60) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
             now = self.condition(kind, name)
             return now if now.get("reason") == reason else None
@@ -193,7 +193,6 @@ class Namespace:
         return wait_until(
             f"{plural} {name}",
             lambda: found if (found := self.get(plural, name)) and found["metadata"]["uid"] != not_uid else None,
-            seconds=10,
             every=0.005,
         )
 
@@ -213,8 +212,14 @@ class Namespace:
         def living() -> list[Any]:
             return [pod for pod in self.all("pods", selector) if "deletionTimestamp" not in pod["metadata"]]
 
-        wait_until(f"{count} pods", lambda: len(living()) == count)
-        return living()
+        found: list[Any] = []
+
+        def so_many() -> bool:
+            found[:] = living()
+            return len(found) == count
+
+        wait_until(f"{count} pods", so_many)
+        return found
 
     def kubelet(self, pod: Any, status: Mapping[str, Any]) -> None:
         """Writes what a kubelet would write."""
@@ -316,21 +321,21 @@ class OperatorProcess:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def wait_exit(self) -> int:
         assert self.process is not None
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     def wait_ready(self) -> None:
-        wait_until("operator ready", lambda: self.http("/readyz")[0] == 200, seconds=30)
+        wait_until("operator ready", lambda: self.http("/readyz")[0] == 200)
 
     def http(self, path: str) -> tuple[int, str]:
         assert self.process is not None
         if self.process.poll() is not None:
             raise AssertionError(f"the operator ended with {self.process.returncode}: {self.output()}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

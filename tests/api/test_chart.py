@@ -142,7 +142,7 @@ def test_an_upgrade_brings_the_new_crd_and_a_rollback_the_old_one_and_no_adapter
 ):
     where = f"--namespace={namespace.name}"
     helm(api, "install", "dicom-operator", str(previous), where)
-    api.server.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
+    api.server.wait_served(CRD)
     assert not knows_suspend(api)
     uid = namespace.adapter()["metadata"]["uid"]
     helm(api, "upgrade", "dicom-operator", str(CHART), where, HA)
@@ -155,6 +155,8 @@ def test_an_upgrade_brings_the_new_crd_and_a_rollback_the_old_one_and_no_adapter
     with OperatorProcess({**api.server.environment, "KUBECONFIG": str(kubeconfig)}, flags) as operator:
         operator.wait_ready()
         namespace.serve()
+        there = f"{namespace.path('dicomadapters', 'ct-east')}?dryRun=All"
+        wait_until("the new schema is served", lambda: "suspend" in api.patch(there, {"spec": {"suspend": True}})["spec"])
         namespace.change(suspend=True)
         helm(api, "upgrade", "dicom-operator", str(CHART), where, "--set=replicas=1")
         deployment = namespace.get("deployments", "dicom-operator")
@@ -177,7 +179,7 @@ def test_two_releases_side_by_side_each_serve_their_own_namespace(api: Api, name
             arguments = [f"--namespace={each.name}", f"--set=watchNamespaces={{{each.name}}}", HA, *more]
             helm(api, "install", f"op-{each.name}", str(CHART), *arguments)
             stack.callback(helm, api, "uninstall", f"op-{each.name}", f"--namespace={each.name}")
-            api.server.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
+            api.server.wait_served(CRD)
             name = f"op-{each.name}-dicom-operator"
             environment = {**api.server.environment, "KUBECONFIG": str(api.server.kubeconfig_for(name, each.name))}
             flags = (f"--namespace={each.name}", f"--operator-namespace={each.name}", f"--lease={name}")

@@ -100,7 +100,13 @@ def server() -> Iterator[ApiServer]:
 @pytest.fixture
 def install(server) -> Iterator[Callable[..., str]]:
     """Installs the chart with these arguments and returns what helm printed; whatever the test did, the release is gone afterwards."""
-    yield lambda *arguments: helm("install", "dicom-operator", str(CHART), f"--namespace={NAMESPACE}", *arguments, server=server).stdout
+
+    def work(*arguments: str) -> str:
+        printed = helm("install", "dicom-operator", str(CHART), f"--namespace={NAMESPACE}", *arguments, server=server).stdout
+        server.wait_served()
+        return printed
+
+    yield work
     helm("uninstall", "dicom-operator", f"--namespace={NAMESPACE}", "--ignore-not-found", server=server)
 
 
@@ -255,7 +261,7 @@ def test_its_pod_is_admitted_where_only_restricted_ones_are(server, installed):
 def test_the_rights_are_those_in_effect(server, installed):
     account = f"system:serviceaccount:{NAMESPACE}:dicom-operator"
     for verb, resource in [("patch", "deployments.apps"), ("patch", f"{ADAPTERS}/status"), ("list", "pods")]:
-        assert may(server, account, verb, resource)
+        wait_until(f"it may {verb} {resource}", functools.partial(may, server, account, verb, resource))
     for verb, resource in [("get", "secrets"), ("list", "secrets"), ("create", "pods"), ("patch", ADAPTERS)]:
         assert not may(server, account, verb, resource)
 
@@ -263,7 +269,6 @@ def test_the_rights_are_those_in_effect(server, installed):
 @pytest.mark.parametrize("namespaces", [(), ("rad",)], ids=["every namespace", "one namespace"])
 def test_the_operator_does_its_work_with_these_rights(server, install, namespaces):
     install(f"--set-json=watchNamespaces={json.dumps(namespaces)}")
-    server.kubectl("wait", "--for=condition=Established", f"crd/{ADAPTERS}")
     environment = {**server.environment, "KUBECONFIG": str(server.kubeconfig_for("dicom-operator", NAMESPACE))}
     resource = yaml.safe_load((ROOT / "examples" / "dicomadapter.yaml").read_text())
 
@@ -278,8 +283,8 @@ def test_the_operator_does_its_work_with_these_rights(server, install, namespace
             resource["spec"]["replicas"] = replicas
             server.kubectl("apply", "--namespace=rad", "--filename=-", input=json.dumps(resource))
             wanted |= {"serviceaccount", "configmap", "deployment", "service", "networkpolicy"}
-            wait_until(f"what {replicas} replicas need", lambda wanted=wanted: made() == wanted)  # type: ignore[misc]
-        server.kubectl("wait", "--for=condition=Applied", "dicomadapter/import", "--namespace=rad", "--timeout=30s")
+            wait_until(f"what {replicas} replicas need", lambda wanted=wanted: made() == wanted, seconds=120)  # type: ignore[misc]
+        server.kubectl("wait", "--for=condition=Applied", "dicomadapter/import", "--namespace=rad", "--timeout=60s")
     server.kubectl("delete", "dicomadapter", "import", "--namespace=rad")
     user = f"system:serviceaccount:{NAMESPACE}:dicom-operator"
     answers = [item for item in server.audited() if item["user"]["username"] == user and "responseStatus" in item]
@@ -293,7 +298,7 @@ def test_people_with_view_and_edit_see_and_edit_adapters(server, installed):
         server.kubectl("create", "rolebinding", f"a-{role}", f"--clusterrole={role}", f"--user=a-{role}", "--namespace=rad")
     for user, verb in (("a-view", "watch"), ("a-edit", "list"), ("a-edit", "create")):
         wait_until(f"{user} may {verb}", functools.partial(may, server, user, verb, ADAPTERS))
-    assert may(server, "a-edit", "patch", f"{ADAPTERS}/scale")
+    wait_until("a-edit may scale", lambda: may(server, "a-edit", "patch", f"{ADAPTERS}/scale"))
     assert not may(server, "a-view", "create", ADAPTERS)
     assert not may(server, "a-edit", "patch", f"{ADAPTERS}/status")
 
@@ -307,7 +312,6 @@ def test_the_notes_tell_the_next_command_and_it_works(server, installed):
 
 
 def test_uninstalling_keeps_the_crd_and_installing_again_takes_it_over(server, installed):
-    server.kubectl("wait", "--for=condition=Established", "crd/dicomadapters.dicomadapter.io")
     server.kubectl("apply", "--filename=-", input=(ROOT / "examples" / "dicomadapter.yaml").read_text())
     helm("uninstall", "dicom-operator", f"--namespace={NAMESPACE}", server=server)
     assert server.kubectl("get", "dicomadapter", "import", "--output=name").stdout

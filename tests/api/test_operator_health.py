@@ -23,7 +23,7 @@ def test_a_deaf_watch_makes_it_unhealthy_and_its_work_goes_on(api: Api, namespac
             namespace.patch("services", "ct-east", {"spec": {"sessionAffinity": "ClientIP", "ports": [{"port": next(ports)}]}})
             return operator.http("/healthz") == (503, "the watch is deaf: services")
 
-        wait_until("unhealthy", told, seconds=20, every=0.7)
+        wait_until("unhealthy", told, every=0.7)
         wait_until("put right by the listing", lambda: namespace.get("services", "ct-east")["spec"]["ports"][0]["port"] == 2575)
         proxy.drop = lambda path, event: False
         namespace.patch("services", "ct-east", {"metadata": {"labels": {"it": "hears"}}})

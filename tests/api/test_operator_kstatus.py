@@ -36,7 +36,7 @@ def kstatus(body: dict[str, Any]) -> str:
 def every_version(namespace: Namespace) -> Iterator[list[dict[str, Any]]]:
     """Each version of each DicomAdapter that the API server tells while the block runs."""
     found: list[dict[str, Any]] = []
-    path = f"{namespace.path('dicomadapters')}?watch=true&timeoutSeconds=120"
+    path = f"{namespace.path('dicomadapters')}?watch=true&timeoutSeconds=600"
     answer = urllib.request.urlopen(urllib.parse.urljoin(namespace.api.server.server, path), context=namespace.api.ssl_context)
 
     def read() -> None:

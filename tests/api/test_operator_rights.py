@@ -109,7 +109,7 @@ def test_the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other(
         standby.wait_ready()
         work(namespace)
         wait_until("the Lease renewed and followed", lambda: {str(right) for right in used(requests())} >= LEASE)
-        assert operator.metric("dicom_operator_leader") + standby.metric("dicom_operator_leader") == 1
+        wait_until("one leads", lambda: operator.metric("dicom_operator_leader") + standby.metric("dicom_operator_leader") == 1)
         assert [one.metric("dicom_operator_api_requests_total", code="403") for one in (operator, standby)] == [0, 0]
     events = requests()
     needed = used(events)

@@ -87,7 +87,7 @@ class Adapter:
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), 10)
+                await asyncio.wait_for(process.wait(), 60)
             except TimeoutError:
                 process.kill()
                 await process.wait()
@@ -142,7 +142,7 @@ class Adapter:
 
         await self.poll(asked, seconds)
 
-    async def store_becomes(self, reason: str, seconds: float = 20.0) -> dict[str, Any]:
+    async def store_becomes(self, reason: str, seconds: float = 60.0) -> dict[str, Any]:
         """Waits until the probe says so; gives /status."""
 
         async def asked() -> bool:
@@ -151,7 +151,7 @@ class Adapter:
         await self.poll(asked, seconds)
         return await self.status()
 
-    async def poll(self, condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    async def poll(self, condition: Callable[[], Any], seconds: float = 60.0) -> None:
         """Asks until the answer is yes."""
         async with asyncio.timeout(seconds):
             while not await condition():  # noqa: ASYNC110 -- another process: there is no event to wait on
@@ -169,7 +169,7 @@ class Adapter:
         except TimeoutError:
             raise AssertionError(f"no line {message!r} in:\n" + "\n".join(str(line) for line in self.lines)) from None
 
-    async def poll_lines(self, matches: Callable[[str], bool], seconds: float = 20.0) -> None:
+    async def poll_lines(self, matches: Callable[[str], bool], seconds: float = 60.0) -> None:
         """Waits for a log line whose message matches."""
 
         async def found() -> bool:

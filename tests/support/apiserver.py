@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.kubernetes import wait_until
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -76,7 +78,16 @@ class ApiServer:
     def install_crds(self) -> None:
         """Apply crds/ and wait until the resources are served."""
         self.kubectl("apply", "--server-side", f"--filename={REPOSITORY / 'crds'}")
-        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"--filename={REPOSITORY / 'crds'}")
+        self.wait_served()
+
+    def wait_served(self, *plurals: str) -> None:
+        """Wait until these kinds can be listed, by default all of crds/.
+
+        `kubectl wait --for=condition=Established` fails at once while a CRD has no conditions, and ends before discovery knows the kind.
+        """
+        names = sorted(plurals or (path.stem for path in (REPOSITORY / "crds").glob("*.yaml")))
+        command = ("get", ",".join(names), "--all-namespaces", "--output=name")
+        wait_until("the kinds are served", lambda: self.kubectl(*command, check=False).returncode == 0)
 
     def kubeconfig_for(self, service_account: str, namespace: str) -> Path:
         """Write a client configuration that acts as a service account, to see what its roles let it do."""

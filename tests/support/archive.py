@@ -74,7 +74,7 @@ class Archive:
         """The UIDs that it has."""
         return set(self.digests)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Waits for a condition on what came."""
         async with asyncio.timeout(seconds):
             while not condition():

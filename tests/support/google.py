@@ -276,7 +276,7 @@ class GoogleIdentity:
             return web.json_response(account, headers=_FLAVOR)
         return web.Response(status=404, text="not found", headers=_FLAVOR)
 
-    async def until_asked(self, count: int, seconds: float = 30.0) -> None:
+    async def until_asked(self, count: int, seconds: float = 60.0) -> None:
         """Waits for that many requests for tokens."""
         async with asyncio.timeout(seconds):
             while len(self.asked) < count:  # noqa: ASYNC110 -- another process asks

@@ -69,13 +69,13 @@ class Orthanc:
         file.write_text(json.dumps(configuration))
         self._log = (directory / "orthanc.log").open("wb")
         self._process = subprocess.Popen(["Orthanc", str(file)], stdout=self._log, stderr=subprocess.STDOUT)
-        self._wait(30.0)
+        self._wait(120.0)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._process
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
         self._log.close()
         self._directory.cleanup()
 
@@ -93,7 +93,7 @@ class Orthanc:
 
     def get(self, path: str) -> Any:
         """A QIDO-RS search below the base URL."""
-        with urllib.request.urlopen(self.dicomweb_url + path, timeout=10) as response:
+        with urllib.request.urlopen(self.dicomweb_url + path, timeout=60) as response:
             return json.loads(response.read() or b"[]")
 
     def instances(self) -> set[str]:
@@ -103,7 +103,7 @@ class Orthanc:
     def file(self, sop_instance_uid: str) -> bytes:
         """The Part 10 file of an instance, byte for byte as it was stored."""
         (identifier,) = self._post("/tools/find", json.dumps({"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}).encode())
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/instances/{identifier}/file", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/instances/{identifier}/file", timeout=60) as response:
             return bytes(response.read())
 
     def take(self, part10: bytes) -> str:
@@ -122,7 +122,7 @@ class Orthanc:
 
     def answer(self, path: str) -> Any:
         """A GET from its own API."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=60) as response:
             return json.loads(response.read())
 
     def _post(self, path: str, body: bytes) -> Any:

@@ -115,7 +115,7 @@ class PubSub:
         }
 
     async def until(
-        self, condition: Callable[[dict[str, Message]], object], seconds: float = 20.0, topic: str = TOPIC
+        self, condition: Callable[[dict[str, Message]], object], seconds: float = 60.0, topic: str = TOPIC
     ) -> dict[str, Message]:
         """Waits until the messages of a topic fulfil a condition; gives them."""
         found: dict[str, Message] = {}
@@ -130,6 +130,6 @@ class PubSub:
         except TimeoutError:
             raise AssertionError(f"after {seconds} s: {list(found.values())[:20]}") from None
 
-    async def acknowledged(self, ids: Sequence[str], seconds: float = 20.0) -> dict[str, Message]:
+    async def acknowledged(self, ids: Sequence[str], seconds: float = 60.0) -> dict[str, Message]:
         """Waits until all of these are acknowledged."""
         return await self.until(lambda found: all(found[one].acks for one in ids), seconds)

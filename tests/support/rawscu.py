@@ -145,10 +145,18 @@ class Response(NamedTuple):
 
 
 class RawScu:
-    """One connection. `sent` and `received` hold every byte of it."""
+    """One connection. `sent` and `received` hold every byte of it. With `window` that is how much the peer may send without being read."""
 
-    def __init__(self, host: str, port: int, timeout: float = 10) -> None:
-        self.socket = socket.create_connection((host, port), timeout)
+    def __init__(self, host: str, port: int, timeout: float = 60, *, window: int = 0) -> None:
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.socket.settimeout(timeout)
+        if window:  # before it connects: a window that shrinks afterwards leaves TCP with what it must not have, and in long pauses
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        try:
+            self.socket.connect((host, port))
+        except OSError:
+            self.socket.close()
+            raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sent = bytearray()
         self.received = bytearray()

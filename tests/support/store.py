@@ -156,7 +156,7 @@ class FaultStore:
         """Complete requests that were answered with 200, by instance UID."""
         return {post.uid: post for post in self.posts if post.complete and post.answered == 200}
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         """Waits for a condition on what was received."""
         async with asyncio.timeout(seconds):
             while not condition():

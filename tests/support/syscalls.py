@@ -78,7 +78,7 @@ async def attached(process: int, output: Path, *options: str) -> AsyncIterator[S
     command = ("strace", "-f", "-ttt", "-o", str(output), *options, "-p", str(process))
     strace = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     assert strace.stderr
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while b"attached" not in (line := await strace.stderr.readline()):
             assert line, "strace could not attach"
     try:

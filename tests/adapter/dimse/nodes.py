@@ -38,7 +38,7 @@ class Node:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until `condition` is true."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 -- what is waited for is on the other side of a socket
             await asyncio.sleep(0.005)
 
@@ -54,10 +54,9 @@ async def node(handlers: Handlers | None = None, limits: Limits | None = None, *
         yield Node(server, recorder)
     finally:
         server.abort()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await server.wait_closed()
-    await settled()
-    assert asyncio.all_tasks() == before
+    await until(lambda: asyncio.all_tasks() == before)
 
 
 @asynccontextmanager

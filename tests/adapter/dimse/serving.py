@@ -24,7 +24,7 @@ from dicom_adapter.dimse import (
 )
 
 Result = TypeVar("Result")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def eventually(condition: Callable[[], Result], patience: float = PATIENCE) -> Result:
@@ -147,7 +147,7 @@ def serving(
 
     async def end() -> list[str]:
         server.abort()
-        await asyncio.wait_for(server.wait_closed(), 10)
+        await asyncio.wait_for(server.wait_closed(), 60)
         await asyncio.sleep(0)
         return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 

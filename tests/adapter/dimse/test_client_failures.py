@@ -224,7 +224,7 @@ async def test_giving_up_the_wait_closes_the_connection() -> None:
         dialing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await dialing
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await gone.wait()
 
 
@@ -294,7 +294,7 @@ async def test_what_waits_for_a_response_ends(play: Play, error: type[Associatio
         assert type(association.end) is error
         with pytest.raises(error):
             await association.echo()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await association.release()
     assert asyncio.all_tasks() == before
 
@@ -315,7 +315,7 @@ async def test_an_iteration_over_responses_ends_the_same_way(play: Play, error: 
         with pytest.raises(error, match=sentence):
             async for _ in association.find(STUDY_ROOT_FIND, b"ab"):
                 raise AssertionError("nothing was found")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await association.abort()
 
 
@@ -339,7 +339,7 @@ async def endless() -> AsyncIterator[bytes]:
 async def test_a_peer_that_does_not_read_what_is_stored() -> None:
     async with impostor(saying(ACCEPTANCE)) as peer:
         association = await dial(peer)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises(PeerSilent, match=r"left what we send unread for 0\.3 s"):
                 await association.store(SopInstance(CT_STORAGE, "1.2", EXPLICIT, endless()))
         await association.release()
@@ -401,7 +401,7 @@ async def test_a_status_that_comes_before_the_data_set_is_complete() -> None:
 async def test_a_peer_that_does_not_agree_to_a_release_is_left() -> None:
     async with impostor(saying(ACCEPTANCE, b"", b"")) as peer:
         association = await dial(peer)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await association.release()
         assert isinstance(association.end, PeerSilent)
         assert str(association.end) == "no answer to the release for 0.3 s"
@@ -421,7 +421,7 @@ async def test_a_release_collision() -> None:
 
     async with impostor(play) as peer:
         association = await dial(peer)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await association.release()
         assert isinstance(association.end, AssociationReleased)
         await until(lambda: seen == [5, 6])
@@ -438,7 +438,7 @@ async def test_a_peer_that_releases_of_itself_is_answered() -> None:
 
     async with impostor(play) as peer:
         association = await dial(peer)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await released.wait()
             await association.release()
         assert not association.usable

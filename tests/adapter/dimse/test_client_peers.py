@@ -152,7 +152,7 @@ async def test_storescp_refuses_or_aborts(tmp_path: Path, option: str, error: ty
 
 async def dialed(port: int) -> ClientAssociation:
     """Dial until somebody listens."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await dial(port, "STORESCP", limits=Limits(response_timeout=5, dimse_timeout=5))

@@ -46,7 +46,7 @@ def test_hostile_input(hostile: Hostile, server: Serving, neighbour: RawScu, cap
     assert neighbour.response().status == 0
     neighbour.send_message(3, echo_rq(8))
     assert neighbour.response().status == 0
-    eventually(lambda: len(server.server._registry.connections) == 1, patience=60)
+    eventually(lambda: len(server.server._registry.connections) == 1)
     assert not caplog.records, "the engine has nothing to say about its peers' mistakes; its owner writes one line for each"
 
 

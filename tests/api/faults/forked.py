@@ -76,7 +76,7 @@ class ForkedOperator(OperatorProcess):
 
     def wait_exit(self) -> int:
         assert self.child is not None
-        self.child.join(30)
+        self.child.join(60)
         assert self.child.exitcode is not None
         return self.child.exitcode
 
@@ -85,7 +85,7 @@ class ForkedOperator(OperatorProcess):
         if not self.child.is_alive():
             raise AssertionError(f"the operator ended with {self.child.exitcode}: {self.output()}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

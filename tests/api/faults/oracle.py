@@ -95,7 +95,7 @@ def wrong(namespace: Namespace, name: str = "ct-east", *, rolled: bool = True) -
     return ""
 
 
-def wait_right(namespace: Namespace, name: str = "ct-east", *, seconds: float = 30) -> None:
+def wait_right(namespace: Namespace, name: str = "ct-east", *, seconds: float = 90) -> None:
     """Waits until everything is as the spec says."""
     last = ""
 

@@ -83,7 +83,7 @@ def test_an_api_server_that_is_in_need_is_left_in_peace(fresh: Callable[[], Name
         rates[name] = len(asked()) / (asked()[-1].at - asked()[0].at)
     hook.times = 0
     for namespace in places.values():
-        wait_right(namespace, seconds=60)
+        wait_right(namespace)
     print({name: f"{rate:.1f} requests a second" for name, rate in rates.items()})
     assert operator.calm()
 

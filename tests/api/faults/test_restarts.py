@@ -28,7 +28,7 @@ def test_the_api_server_is_killed_in_the_middle_of_a_reconcile(
     namespace.adapter()
     wait_until("killed", lambda: hook.done, every=0.01)
     wait_until("it answers again", lambda: api.server.kubectl("get", "--raw=/readyz", check=False).returncode == 0, every=0.3)
-    wait_right(namespace, seconds=90)
+    wait_right(namespace)
     proxy.before = forward
     namespace.delete("services", "ct-east")
     wait_right(namespace)

@@ -38,7 +38,7 @@ def test_a_leader_that_sleeps_past_its_lease_wakes_and_writes_nothing(
             leader, proxy = wait_until("one leads", lambda: next((one for one in pair if leads(one[0])), None), every=0.3)  # type: ignore[misc]
             leader.pause()
             namespace.patch("dicomadapters", "ct-east", {"spec": {"port": port}})
-            wait_right(namespace, seconds=60)
+            wait_right(namespace)
             since = len(proxy.requests)
             leader.resume()
             wait_until("it knows that it leads no more", lambda leader=leader: not leads(leader))  # type: ignore[misc]

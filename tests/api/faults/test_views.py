@@ -152,6 +152,6 @@ def test_an_adapter_that_is_made_anew_between_any_two_writes(
     for namespace in places.values():
         wait_until("made anew", functools.partial(hook.done.__contains__, namespace.name))
     for namespace in places.values():
-        wait_right(namespace, seconds=60)
+        wait_right(namespace)
         assert namespace.get(*SPEC)["spec"]["port"] == 104
     assert operator.calm()

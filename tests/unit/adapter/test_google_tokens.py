@@ -31,7 +31,7 @@ class FakeSource:
             raise self.failure
 
     def fetch(self) -> Token:
-        self.gate.wait(10)
+        self.gate.wait(60)
         self.fetched += 1
         if self.failure:
             raise self.failure
@@ -77,7 +77,7 @@ async def test_a_token_is_refreshed_before_it_ends_and_nobody_waits_for_it(
     assert await bearer(tokens) == "Bearer t1"
     assert await bearer(tokens) == "Bearer t1"
     source.gate.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await bearer(tokens) != "Bearer t2":  # noqa: ASYNC110 -- the refresh runs in a thread
             await asyncio.sleep(0)
     assert source.fetched == 2

@@ -255,7 +255,7 @@ async def test_a_failed_delivery_wakes_the_probe() -> None:
     probe = Probe(asked, asks_for_permission=True, state=node(), log=EventLog(logging.getLogger("x")), pace=Pace(good=3600, bad=0))
     running = asyncio.create_task(probe.run())
     for count in (1, 2, 3):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(asked.writes) < count:  # noqa: ASYNC110 -- the other task has to get there
                 await asyncio.sleep(0)
         if count < 3:

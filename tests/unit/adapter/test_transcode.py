@@ -155,7 +155,7 @@ async def test_a_process_serves_one_conversion_after_the_other_and_ends_when_nob
         with pytest.raises(CannotConvert, match="it cannot be decoded"):
             await transcoder.convert(b"\x08\x00\x52\x00ZZ\x02\x00AB", ExplicitVRLittleEndian, ImplicitVRLittleEndian)
         assert await transcoder.convert(content, source, ExplicitVRLittleEndian) == expected
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while transcoder.idle:  # noqa: ASYNC110 -- a timer of the transcoder's own
                 await asyncio.sleep(0.01)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -56,12 +57,17 @@ class Term:
         return "dicom_operator_leader 1.0" in self.metrics.render().decode()
 
 
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 -- it is the only way to see it
+            await asyncio.sleep(0.001)
+
+
 async def test_a_term_looks_at_every_adapter_and_its_end_leaves_nothing_running():
     it = Term()
     for number in (1, 2):
         term = asyncio.create_task(it.work.term())
-        await asyncio.sleep(0.01)
-        assert it.seen == [KEY] * number
+        await until(lambda number=number: it.seen == [KEY] * number)  # type: ignore[misc]
         assert it.leads()
         it.metrics.conditions(KEY, {"Ready": ("True", "Available")})
         term.cancel()
@@ -76,9 +82,9 @@ async def test_a_term_looks_at_every_adapter_and_its_end_leaves_nothing_running(
 async def test_a_term_ends_by_itself_when_the_queue_is_closed():
     it = Term()
     term = asyncio.create_task(it.work.term())
-    await asyncio.sleep(0.01)
+    await until(lambda: it.seen)
     it.queue.close()
-    await asyncio.wait_for(term, 1)
+    await term
 
 
 async def test_a_part_that_dies_ends_the_term_with_its_error():
@@ -88,8 +94,8 @@ async def test_a_part_that_dies_ends_the_term_with_its_error():
         await it.work.term()
     it = Term()
     term = asyncio.create_task(it.work.term())
-    for _ in range(3):
-        await asyncio.sleep(0.01)
+    for number in (1, 2):
+        await until(lambda number=number: len(it.seen) == number and not it.queue.in_flight)  # type: ignore[misc]
         it.queue.add(KEY)
     with pytest.raises(RuntimeError, match="a worker died"):
         await term

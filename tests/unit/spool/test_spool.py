@@ -271,12 +271,12 @@ def test_those_who_come_during_a_sync_share_the_next_one() -> None:
         storage.entered.acquire()
         others = [pool.submit(sync.sync) for _ in range(7)]
         storage.go.release()
-        first.result(5)
+        first.result(60)
         storage.entered.acquire()
         assert not any(other.done() for other in others), "what was named during a sync is not safe by it"
         storage.go.release(8)
         for other in others:
-            other.result(5)
+            other.result(60)
     assert storage.syncs in (2, 3), "those who had not begun to wait when the second began are in a third"
 
 
@@ -350,7 +350,7 @@ def test_an_adapter_that_works_on_it_is_asked(tmp_path: Path) -> None:
         asked = pool.submit(access.act, "retry", [listed])
         while not (done := [one for each in serve(spool) for one in each]):
             assert not asked.done()
-        assert asked.result(10) == 1
+        assert asked.result(60) == 1
     assert [one.entry for one in done] == [entry]
     assert spool.counts["dicomStore"].ready.instances == 1
     assert not list((tmp_path / "requests").iterdir())

@@ -58,7 +58,7 @@ class Node:
         return verdict.status, verdict.comment
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 -- threads
                 await asyncio.sleep(0.01)
 
