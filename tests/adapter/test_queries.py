@@ -1,21 +1,25 @@
-"""C-FIND over the wire, on a store with 302 instances: each query is also put to Orthanc's own C-FIND, and compared key by key.
+"""C-FIND over the wire, on a store with 302 instances: each query is also put to Orthanc's own C-FIND and to dcmtk's archive, dcmqrscp, and
+compared key by key.
 
-What differs is in a table of docs/query-retrieve.md, which is read here: a difference that it does not list fails, and so does a row that
-is none any more.
+What differs is in tables of docs/query-retrieve.md, which are read here: a difference that they do not list fails, and so does a row that
+is none any more. dcmqrscp has a second table, of the attributes that it never tells.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from tests.adapter.dimse.peers import data_set_of, dcmtk, storescp
 from tests.support import collection
-from tests.support.adapter import Adapter
+from tests.support.adapter import Adapter, run
+from tests.support.dcmqrscp import TITLE, Dcmqrscp
+from tests.support.dicom import split
 from tests.support.orthanc import Orthanc
 from tests.support.querying import UNIQUE, Found, Query, asked, findscu, shown
 
@@ -121,22 +125,39 @@ QUERIES = {
 }
 
 
+@dataclass(frozen=True)
+class Nodes:
+    """The archives with the collection, the adapter before one of them, and a workstation that takes images into a directory."""
+
+    orthanc: Orthanc
+    dcmqrscp: Dcmqrscp
+    adapter: Adapter
+    directory: Path
+
+
 @pytest.fixture(scope="module")
-def orthanc() -> Iterator[Orthanc]:
-    with Orthanc(dicom=True, peers={"WS1": 4000}, encoding="Utf8") as archive:
-        for instance in collection.instances():
-            archive.take(instance)
-        yield archive
+def workstation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    directory = tmp_path_factory.mktemp("workstation") / "got"
+    with storescp(directory) as port:
+        yield port, directory
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def adapter(orthanc: Orthanc) -> AsyncIterator[Adapter]:
-    async with Adapter(orthanc.dicomweb_url) as found:
-        yield found
+async def nodes(workstation: tuple[int, Path]) -> AsyncIterator[Nodes]:
+    port, directory = workstation
+    peers = {"peers": [{"aeTitle": "WS1", "host": "127.0.0.1", "port": port}]}
+    with (
+        Orthanc(dicom=True, peers={"WS1": 4000}, encoding="Utf8") as orthanc,
+        Dcmqrscp(collection.instances(), {"WS1": port}) as dcmqrscp,
+    ):
+        for instance in collection.instances():
+            orthanc.take(instance)
+        async with Adapter(orthanc.dicomweb_url, spec=peers) as adapter:
+            yield Nodes(orthanc, dcmqrscp, adapter, directory)
 
 
 def differences(name: str, query: Query, ours: Found, theirs: Found) -> set[tuple[str, str, str, str]]:
-    """Query, attribute (or `results`), what Orthanc says and what we say."""
+    """Query, attribute (or `results`), what the other says and what we say."""
     unique = UNIQUE[query.level]
     if query.level == "PATIENT":
         mine, its = ours.data_sets, theirs.data_sets
@@ -156,26 +177,90 @@ def differences(name: str, query: Query, ours: Found, theirs: Found) -> set[tupl
     return found
 
 
-def documented() -> set[tuple[str, str, str, str]]:
-    """The rows of the table."""
-    section = PAGE.read_text().partition("## Where Orthanc's own C-FIND answers otherwise\n")[2].partition("\n## ")[0]
+def table(heading: str) -> list[list[str]]:
+    """The rows of the table in a section of the page."""
+    section = PAGE.read_text().partition(f"## {heading}\n")[2].partition("\n#")[0]
     rows = [[cell.strip().strip("`") for cell in line.strip("| ").split("|")] for line in section.splitlines() if line.startswith("| ")]
-    return {(row[0], row[1], row[2], row[3]) for row in rows[2:]}
+    return rows[2:]
+
+
+def documented(heading: str) -> set[tuple[str, str, str, str]]:
+    """Its differences."""
+    return {(row[0], row[1], row[2], row[3]) for row in table(heading)}
+
+
+def compare(found: set[tuple[str, str, str, str]], listed: set[tuple[str, str, str, str]]) -> None:
+    """They are the same."""
+    assert not found - listed, "not in docs/query-retrieve.md: " + "; ".join(" | ".join(row) for row in sorted(found - listed))
+    assert not listed - found, f"in docs/query-retrieve.md, and no difference any more: {sorted(listed - found)}"
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_every_query_is_answered_as_orthanc_answers_it_but_for_what_the_documentation_lists(
-    orthanc: Orthanc, adapter: Adapter
-) -> None:
-    found = set()
+async def test_every_query_is_answered_as_the_others_answer_it_but_for_what_the_documentation_lists(nodes: Nodes) -> None:
+    orthancs, dcmtks, untold = set(), set(), {row[0] for row in table("What dcmqrscp never tells")}
+    seen = set()
     for name, query in QUERIES.items():
         known = replace(query, model="-P") if query.model == "-O" else query  # Orthanc has no Patient/Study Only
-        ours, theirs = await asyncio.gather(
-            asyncio.to_thread(findscu, adapter.port, query), asyncio.to_thread(findscu, orthanc.dicom_port, known, called="ORTHANC")
+        ours, orthanc, dcmqrscp = await asyncio.gather(
+            asyncio.to_thread(findscu, nodes.adapter.port, query),
+            asyncio.to_thread(findscu, nodes.orthanc.dicom_port, known, called="ORTHANC"),
+            asyncio.to_thread(findscu, nodes.dcmqrscp.port, query, called=TITLE),
         )
-        assert ours.status == "Success", (name, ours.text)
-        assert theirs.status == "Success", (name, theirs.text)
-        found |= differences(name, query, ours, theirs)
-    listed = documented()
-    assert not found - listed, "not in docs/query-retrieve.md: " + "; ".join(" | ".join(row) for row in sorted(found - listed))
-    assert not listed - found, "in docs/query-retrieve.md, and no difference any more"
+        for answered in (ours, orthanc, dcmqrscp):
+            assert answered.status == "Success", (name, answered.text)
+        orthancs |= differences(name, query, ours, orthanc)
+        for difference in differences(name, query, ours, dcmqrscp):
+            if difference[1] in untold and difference[2:] == ("empty", "with a value"):
+                seen.add(difference[1])
+            else:
+                dcmtks.add(difference)
+    compare(orthancs, documented("Where Orthanc's own C-FIND answers otherwise"))
+    compare(dcmtks, documented("Where dcmtk's archive answers otherwise"))
+    assert seen == untold
+
+
+# -- retrieving ------------------------------------------------------------------------------------
+
+CHOSEN = {"PatientID": "LATIN-1", "StudyInstanceUID": FIRST, "SeriesInstanceUID": f"{FIRST}.2", "SOPInstanceUID": f"{FIRST}.2.7"}
+LEVELS = {"PATIENT": 102, "STUDY": 60, "SERIES": 20, "IMAGE": 1}
+MODELS = {"-P": tuple(LEVELS), "-S": tuple(LEVELS)[1:], "-O": tuple(LEVELS)[:2]}
+
+
+def keys(model: str, level: str) -> list[str]:
+    """The unique keys down to a level, as dcmtk's tools take them."""
+    depth = list(LEVELS).index(level)
+    chosen = [f"{keyword}={value}" for number, (keyword, value) in enumerate(CHOSEN.items()) if (model == "-S") <= number <= depth]
+    return [word for key in (f"QueryRetrieveLevel={level}", *chosen) for word in ("-k", key)]
+
+
+async def scu(tool: str, port: int, called: str, *words: str) -> str:
+    """What movescu or getscu prints."""
+    _, out, err = await run(
+        dcmtk(tool), "-v", *words, "-aet", "WS1", "-aec", called, "127.0.0.1", str(port), environment={"TCP_NODELAY": "1"}
+    )
+    return out + err
+
+
+def taken(directory: Path) -> dict[str, bytes]:
+    """The data sets of the files in a directory, which go."""
+    found = {}
+    for file in directory.iterdir():
+        found[str(split(file.read_bytes())[0].MediaStorageSOPInstanceUID)] = data_set_of(file)
+        file.unlink()
+    return found
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("model", "level"), [(model, level) for model, levels in MODELS.items() for level in levels])
+async def test_movescu_and_getscu_bring_what_they_bring_from_dcmtks_archive(nodes: Nodes, tmp_path: Path, model: str, level: str) -> None:
+    stored = {str(split(content)[0].MediaStorageSOPInstanceUID): split(content)[1] for content in collection.instances()}
+    for tool, directory, options in (("movescu", nodes.directory, ["-aem", "WS1"]), ("getscu", tmp_path, ["+B", "-od", str(tmp_path)])):
+        words = (model, *keys(model, level), *options)
+        printed = await scu(tool, nodes.dcmqrscp.port, TITLE, *words)
+        theirs = taken(directory)
+        assert len(theirs) == LEVELS[level], (tool, printed[-2000:])
+        printed = await scu(tool, nodes.adapter.port, "GATE", *words)
+        ours = taken(directory)
+        assert set(ours) == set(theirs), (tool, printed[-2000:])
+        if tool == "movescu":
+            assert ours == {uid: stored[uid] for uid in theirs}
