@@ -45,7 +45,7 @@ class DicomwebTarget:
         heard, retry_after = await self._destination.once(
             lambda: Upload(*(Part(instance.content.read(), instance.content.size) for instance in batch))
         )
-        verdicts = tuple(_verdict(heard, instance.uid, alone=len(batch) == 1) for instance in batch)
+        verdicts = _verdicts(heard, [instance.uid for instance in batch])
         judged = [verdict for verdict in verdicts if verdict.outcome in (Outcome.STORED, Outcome.INSTANCE_REFUSED)]
         split = len(batch) > 1 and len(judged) < len(batch) and _says_something(heard)
         if len(batch) > 1:
@@ -67,11 +67,16 @@ class DicomwebTarget:
         return await self._conflicts.resolve(instance.content, instance.uid, verdict)
 
 
-def _verdict(heard: Heard, uid: str, *, alone: bool) -> Verdict:
-    """Of several instances, only what the answer names has been judged; the others are sent again, alone."""
-    own = replace(heard, uid=uid, alone=alone)
+def _verdicts(heard: Heard, uids: Sequence[str]) -> tuple[Verdict, ...]:
+    if len(uids) == 1:
+        return (decide(replace(heard, uid=uids[0])),)
+    return tuple(_one_of_several(heard.of(uid)) for uid in uids)
+
+
+def _one_of_several(own: Heard) -> Verdict:
+    """Only what the answer names has been judged; the others are sent again, alone."""
     verdict = decide(own)
-    if alone or own.is_named_stored or own.failed_as is not None:
+    if own.is_named_stored or own.failed_as is not None:
         return verdict
     if verdict.outcome in (Outcome.STORED, Outcome.INSTANCE_REFUSED):
         return replace(verdict, outcome=Outcome.TRANSIENT)

@@ -76,6 +76,12 @@ class Heard:
     over: float | None = None  # spec.delivery.timeoutSeconds, when they are over
     own: str = ""  # a reason of the adapter's own, for which the store was not asked
 
+    def of(self, uid: str) -> Heard:
+        """The same for one of several instances in the request. What has been read of the answer is not read again."""
+        one = replace(self, uid=uid, alone=False)
+        one.__dict__["response"] = self.response  # where cached_property keeps it
+        return one
+
     @property
     def code(self) -> int:
         """The HTTP status, 0 without an answer."""

@@ -12,6 +12,8 @@ from dicom_adapter.dicomweb.multipart import Envelope
 
 _LARGE: Final = 1 << 16
 """Of what is there as a whole, pieces below this go out together, others as they are: no system call for a few bytes, no copy of many."""
+_PACE: Final = 0.01
+"""By so much of its length a time limit may be short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,12 @@ class Upload:
         self.finished = True
 
     def _extend(self) -> None:
-        if self._limit is not None:
+        if self._limit is None:
+            return
+        until = asyncio.get_running_loop().time() + self._seconds
+        if until - (self._limit.when() or 0.0) > _PACE * self._seconds:  # a timer for each piece costs more than the piece
             with contextlib.suppress(RuntimeError):  # the request is already over
-                self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
+                self._limit.reschedule(until)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for number, part in enumerate(self._parts):

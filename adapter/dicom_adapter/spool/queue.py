@@ -94,8 +94,10 @@ class Queue:
     @property
     def oldest(self) -> float | None:
         """When the oldest came, those that are being delivered included: time.time()."""
-        ids = [*self._known, *self._taken, *(() if self._dropped is None else (self._dropped,))]
-        return min(ids) / 1e6 if ids else None
+        oldest = [min(ids) for ids in (self._known, self._taken) if ids]
+        if self._dropped is not None:
+            oldest.append(self._dropped)
+        return min(oldest) / 1e6 if oldest else None
 
     @property
     def needs_reading(self) -> bool:

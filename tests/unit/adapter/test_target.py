@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from dicom_adapter.delivery import verdict
 from dicom_adapter.delivery.governor import Ending
 from dicom_adapter.delivery.replay import Copy, Room
 from dicom_adapter.delivery.store import DicomwebTarget
 from dicom_adapter.delivery.target import Whole, attempt
 from dicom_adapter.delivery.verdict import Outcome
+from dicom_adapter.dicomweb.answers import StoreResponse, store_response
+from dicom_adapter.dicomweb.client import Answer
 from dicom_adapter.part10 import FileMeta
 from tests.support.archive import Archive
 from tests.support.delivering import delivering
@@ -107,3 +110,17 @@ async def test_the_time_limit_is_for_a_store_that_takes_nothing() -> None:
         sent = await store.send([whole()])
         assert sent.verdicts[0].text == "Store took longer than 2 s"
         assert sent.ending is Ending.FAILED
+
+
+async def test_an_answer_for_several_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Answer] = []
+
+    def reading(answer: Answer) -> StoreResponse | None:
+        read.append(answer)
+        return store_response(answer)
+
+    monkeypatch.setattr(verdict, "store_response", reading)
+    async with target() as (_, store):
+        sent = await store.send([whole() for _ in range(5)])
+        assert outcomes(sent.verdicts) == [STORED] * 5
+        assert len(read) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import cast
 
 import pytest
 
@@ -66,3 +68,27 @@ async def test_what_breaks_off_has_no_tail(length: int | None) -> None:
     assert isinstance(upload.interruption, ConnectionError)
     assert not upload.finished
     assert b"--\r\n" not in taken
+
+
+class Limit:
+    """A time limit that only says what it is to be set to."""
+
+    def __init__(self, when: float) -> None:
+        self._when = when
+        self.moved: list[float] = []
+
+    def when(self) -> float:
+        return self._when
+
+    def reschedule(self, when: float) -> None:
+        self.moved.append(when)
+
+
+async def test_a_time_limit_follows_the_pieces_that_are_taken_but_is_not_set_anew_for_each() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for left, moves in ((20.0, 0), (19.0, 1)):
+        limit = Limit(began + left)
+        (_,) = [piece async for piece in whole(bytes(1000)).paced(cast(asyncio.Timeout, limit), 20.0).body()]
+        assert len(limit.moved) == moves
+        assert all(moved >= began + 20.0 for moved in limit.moved)
