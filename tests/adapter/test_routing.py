@@ -331,7 +331,7 @@ async def test_into_the_spool_and_from_there_to_every_destination(tmp_path: Path
         spec = {
             "destinations": [web("archive", archive), node("pacs", port)],
             "routes": [route("archive", "pacs", x00331001="SCREEN*")],
-            "delivery": {"acknowledge": "AfterSpool", **QUICK},
+            "delivery": {"acknowledge": "AfterSpool", "backlogThresholds": {"seconds": 1}, **QUICK},
         }
         async with Adapter(default.url, spec=spec, arguments=[f"--spool_directory={tmp_path / 'spool'}"]) as adapter:
             assert await send(adapter, mammogram, other, refused) == [(0, ""), (0, ""), (0xA900, OTHER)]
@@ -353,6 +353,10 @@ async def test_into_the_spool_and_from_there_to_every_destination(tmp_path: Path
 
             await adapter.poll(lambda: waiting(1))
             await adapter.poll(lambda: circuit("1.0"))
+            assert (await adapter.status())["spool"]["message"] == (
+                "images for 'pacs' wait for longer than 1 s (spec.delivery.backlogThresholds): they are kept in the spool, "
+                "senders are not affected"
+            )
             assert set(await gauges("waiting")) == {"dicomStore", "archive", "pacs"}
             with serving(store, titles=("PACS",), port=port):
                 await adapter.poll(lambda: waiting(0))

@@ -137,13 +137,14 @@ async def test_a_refused_image_lies_in_failed_with_its_reason_and_can_be_tried_a
 
 
 async def test_duplicates_and_warnings(tmp_path: Path) -> None:
-    """Rows 24 and 26."""
-    same, coerced, unclear = (generated() for _ in range(3))
+    """Rows 24 to 26."""
+    same, coerced, unclear, bad = (generated() for _ in range(4))
     async with FaultStore() as store:
         store.script += [
             Reply(409, google_error(409, "ALREADY_EXISTS", "instance exists with other content"), "application/json"),
             Reply(200, stored_json(coerced.sop_instance_uid, warning=0xB000)),
             Reply(200, b"[garbage"),
+            Reply(400, google_error(400, "INVALID_ARGUMENT", "StudyInstanceUID is missing"), "application/json"),
         ]
         async with Adapter(store.url, spec=AFTER_SPOOL, arguments=[f"--spool_directory={tmp_path}"]) as adapter:
             assert await send(adapter, [same]) == [(0, "")]
@@ -153,7 +154,11 @@ async def test_duplicates_and_warnings(tmp_path: Path) -> None:
             assert (await adapter.line("delivery to 'dicomStore': stored with warning B000"))["severity"] == "WARNING"
             assert await send(adapter, [unclear]) == [(0, "")]
             await adapter.line("delivery to 'dicomStore': 200 with a body that cannot be read: taken as stored")
-            assert (await empty(adapter))["failed"] == 1
+            assert await send(adapter, [bad]) == [(0, "")]
+            text = "delivery to 'dicomStore' refused for good: 400 INVALID_ARGUMENT: StudyInstanceUID is missing"
+            line = await adapter.line(text)
+            assert (line["severity"], line["status"], line["http_status"]) == ("WARNING", "C000", 400)
+            assert (await empty(adapter))["failed"] == 2
 
 
 async def test_the_store_is_down_and_senders_are_not_affected(tmp_path: Path) -> None:
@@ -161,7 +166,10 @@ async def test_the_store_is_down_and_senders_are_not_affected(tmp_path: Path) ->
     thresholds = {"backlogThresholds": {"seconds": 1}}
     async with Archive(outage=503) as archive, spooling(archive, tmp_path, delivery=thresholds) as adapter:
         assert await send(adapter, [generated()]) == [(0, "")]
-        said = "images wait for longer than 1 s (spec.delivery.backlogThresholds): they are kept in the spool, senders are not affected"
+        said = (
+            "images for 'dicomStore' wait for longer than 1 s (spec.delivery.backlogThresholds): they are kept in the spool, "
+            "senders are not affected"
+        )
         assert (await adapter.line(said))["severity"] == "WARNING"
         status = await adapter.store_becomes("Unreachable")
         assert status["store"]["message"] == (

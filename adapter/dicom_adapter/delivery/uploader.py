@@ -228,13 +228,16 @@ class Uploader:
             return SpoolReason.FULL, messages.SPOOL_FULL
         if isinstance(trouble.error, errors.SpoolFaulty):
             return SpoolReason.FAULTY, messages.spool_not_writable(place.pod, place.directory, trouble.error.code)
-        if self._backlogged():
-            return SpoolReason.BACKLOGGED, messages.spool_backlogged(place.thresholds.seconds, place.thresholds.instances)
+        if names := self._backlogged():
+            return SpoolReason.BACKLOGGED, messages.spool_backlogged(names, place.thresholds.seconds, place.thresholds.instances)
         return SpoolReason.DELIVERING, messages.SPOOL_DELIVERING
 
-    def _backlogged(self) -> bool:
-        thresholds = self._place.thresholds
-        waiting = sum(counts.ready.instances for counts in self.spool.counts.values())
-        oldest = min((when for name in self.lanes if (when := self.oldest(name)) is not None), default=None)
-        too_old = oldest is not None and self._clock() - oldest > thresholds.seconds
-        return too_old or (thresholds.instances is not None and waiting > thresholds.instances)
+    def _backlogged(self) -> list[str]:
+        """The destinations whose images wait for too long; where all together are too many, the one of most of them as well."""
+        thresholds, now, counts = self._place.thresholds, self._clock(), self.spool.counts
+        names = [name for name in self.lanes if (when := self.oldest(name)) is not None and now - when > thresholds.seconds]
+        waiting = sum(one.ready.instances for one in counts.values())
+        if thresholds.instances is not None and waiting > thresholds.instances:
+            most = max(counts, key=lambda name: counts[name].ready.instances)
+            names += [most] if most not in names else []
+        return names

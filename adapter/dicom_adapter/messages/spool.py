@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dicom_adapter.config import ConfigError
 
 
@@ -36,12 +38,13 @@ def spool_not_writable(pod: str, directory: str, why: str) -> str:
     return f"{who} cannot write to its spool ({why}): senders get A700 and keep their images; check {where}"
 
 
-def spool_backlogged(seconds: int, instances: int | None) -> str:
+def spool_backlogged(destinations: Sequence[str], seconds: int, instances: int | None) -> str:
     """Condition Delivering=False Backlogged. The numbers are the configuration's."""
+    names = ", ".join(f"'{name}'" for name in destinations)
     more = f", or more than {instances} of them" if instances is not None else ""
     return (
-        f"images wait for longer than {_duration(seconds)}{more} (spec.delivery.backlogThresholds): they are kept in the spool, "
-        "senders are not affected"
+        f"images for {names} wait for longer than {_duration(seconds)}{more} (spec.delivery.backlogThresholds): they are kept in the "
+        "spool, senders are not affected"
     )
 
 

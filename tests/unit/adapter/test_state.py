@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dicom_adapter import messages
-from dicom_adapter.config import Config, CredentialKind, Credentials, DicomStore, ObjectKey
+from dicom_adapter.config import Acknowledge, Config, CredentialKind, Credentials, Delivery, DicomStore, ObjectKey
 from dicom_adapter.diagnosis import of_answer, of_failure
 from dicom_adapter.dicomweb.client import Answer
 from dicom_adapter.dicomweb.errors import UNKNOWN_CA, Endpoint, Obstacle, StoreUnreachable
@@ -125,6 +126,12 @@ def test_rows_20_and_21_throttled_and_unavailable() -> None:
         "the store asks to slow down (429 RESOURCE_EXHAUSTED): raise its quota or set spec.delivery.maxRequestsPerMinute",
     )
     assert told(503, "UNAVAILABLE", "x") == ("Unreachable", "the store answers 503 UNAVAILABLE: senders get A700 and keep their images")
+
+
+def test_row_22_unavailable_with_a_spool() -> None:
+    spooled = replace(config(), delivery=Delivery(acknowledge=Acknowledge.AFTER_SPOOL))
+    said = "the store answers 503 UNAVAILABLE: images wait in the spool, senders are not affected"
+    assert told(503, "UNAVAILABLE", "x", spooled) == ("Unreachable", said)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,40 @@ def test_list_has_a_line_for_each_and_why_it_has_failed(world: World) -> None:
     documents = [json.loads(line) for line in world.run("list", "--json")[1].splitlines()]
     assert len(documents) == 6
     assert [one["reason"] for one in documents if one["state"] == "failed"] == ["400 INVALID_ARGUMENT: StudyInstanceUID is missing"]
+
+
+class Nowhere(io.StringIO):
+    """Counts lines and keeps none."""
+
+    lines = 0
+
+    def write(self, text: str) -> int:
+        self.lines += text.count("\n")
+        return len(text)
+
+
+@pytest.mark.parametrize(("arguments", "lines"), [(["list"], 10_007), (["list", "--json"], 10_006), (["status"], 4)])
+def test_any_number_of_images_is_listed_in_the_memory_of_a_few(
+    world: World, monkeypatch: pytest.MonkeyPatch, arguments: list[str], lines: int
+) -> None:
+    scan = Disk.scan
+
+    def full(disk: Disk, path: str) -> Iterator[str]:
+        yield from scan(disk, path)
+        if path == "dicomStore/ready":
+            yield from (Entry((NOW // 1000) + number, 524_288, number).name for number in range(10_000))
+
+    monkeypatch.setattr(Disk, "scan", full)
+    out, err = Nowhere(), io.StringIO()
+    main(["spool", "status", f"--spool_directory={world.root}"], {}, Nowhere(), err)  # what is imported by it is no memory of the list
+    tracemalloc.start()
+    try:
+        assert main(["spool", *arguments, f"--spool_directory={world.root}"], {}, out, err) == 0
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert out.lines == lines
+    assert peak < 500_000
 
 
 def test_show_has_all_that_is_known(world: World) -> None:

@@ -135,8 +135,8 @@ async def test_more_than_the_threshold_are_a_backlog(tmp_path: Path) -> None:
         for number in range(3):
             await found.send(f"1.2.{number}")
         said = (
-            "images wait for longer than 5 min, or more than 2 of them (spec.delivery.backlogThresholds): they are kept in the spool, "
-            "senders are not affected"
+            "images for 'dicomStore' wait for longer than 5 min, or more than 2 of them (spec.delivery.backlogThresholds): they are kept "
+            "in the spool, senders are not affected"
         )
         await found.until(lambda: ("WARNING", said) in found.lines)
         spool = found.state.document()["spool"]
