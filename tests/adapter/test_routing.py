@@ -352,15 +352,15 @@ async def test_into_the_spool_and_from_there_to_every_destination(tmp_path: Path
                 return await gauges("circuit_open") == {"dicomStore": "0.0", "archive": "0.0", "pacs": state}
 
             await adapter.poll(lambda: waiting(1))
-            await adapter.poll(lambda: circuit("1.0"))
+            await adapter.poll(lambda: circuit("1.0"), 60)
             assert (await adapter.status())["spool"]["message"] == (
                 "images for 'pacs' wait for longer than 1 s (spec.delivery.backlogThresholds): they are kept in the spool, "
                 "senders are not affected"
             )
             assert set(await gauges("waiting")) == {"dicomStore", "archive", "pacs"}
             with serving(store, titles=("PACS",), port=port):
-                await adapter.poll(lambda: waiting(0))
-                await adapter.poll(lambda: circuit("0.0"))
+                await adapter.poll(lambda: waiting(0), 60)
+                await adapter.poll(lambda: circuit("0.0"), 60)
             assert (await gauges("permits"))["archive"] == "32.0"
         assert received == {mammogram.sop_instance_uid: mammogram.data_set}
         assert [split(post.part)[1] for post in archive.posts if post.part] == [mammogram.data_set]
