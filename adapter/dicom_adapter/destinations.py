@@ -169,7 +169,7 @@ async def _node(destination: DimseDestination, config: Config, where: Surroundin
     peer = PeerAddress(destination.ae_title, destination.host, destination.port)
     pool = Pool(calling_ae_title=config.calling, limits=peer_limits(seconds), per_peer=ASSOCIATIONS, idle_seconds=_IDLE_SECONDS)
     bounds = Bounds(ASSOCIATIONS, config.delivery.max_requests_per_minute, seconds)
-    gate = Gate(Governor(bounds, now=asyncio.get_running_loop().time, throttled=where.observer.throttled))
+    gate = Gate(Governor(bounds, now=asyncio.get_running_loop().time))
     state = DestinationState(destination.name, str(peer))
     probe = Probe(_Echo(peer, config.calling), asks_for_permission=False, state=state, log=where.log, name=destination.name)
     try:

@@ -10,6 +10,7 @@ from typing import Any
 from dicom_adapter import messages
 from dicom_adapter.config import ALL_SERVICES, ServiceName
 from dicom_adapter.delivery.pipeline import Delivered
+from dicom_adapter.delivery.target import DEFAULT_TARGET
 from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.dimse import AssociationSummary, NormalizedRequest, Peer, QueryRequest, Rejection, Status, StoreRequest
 from dicom_adapter.logs import EventLog, Severity
@@ -136,9 +137,10 @@ class NodeObserver:
         severity = Severity.ERROR if lost else Severity.WARNING
         self._log.write(severity, "OverwriteFailed", message, sop_instance_uid=_uid(sop_instance_uid))
 
-    def throttled(self, rate: float) -> None:
+    def throttled(self, destination: str, rate: float) -> None:
         """A line for each halving, once a minute at most."""
-        self._log.limited(Severity.WARNING, "Throttled", messages.throttled(rate), peer="")
+        text = messages.throttled("the store" if destination == DEFAULT_TARGET else f"'{destination}'", rate)
+        self._log.limited(Severity.WARNING, "Throttled", text, peer="", detail=destination, destination=destination)
 
     # -- the store service -------------------------------------------------------------------------
 

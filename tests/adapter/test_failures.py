@@ -71,6 +71,20 @@ async def test_a_store_that_throttles() -> None:
         assert (line["attempts"], line["http_status"]) == (4, 429)
 
 
+async def test_a_further_store_that_throttles_is_named() -> None:
+    async with FaultStore() as store, FaultStore() as archive:
+        archive.script.extend([Reply(429, google_error(429, "RESOURCE_EXHAUSTED", "Quota exceeded"), JSON)] * 4)
+        spec = {
+            "delivery": {"retry": QUICK},
+            "destinations": [{"name": "archive", "dicomStore": archive.url}],
+            "routes": [{"destinations": ["archive"]}],
+        }
+        async with Adapter(store.url, spec=spec) as adapter:
+            assert await send(adapter, generated()) == [(0xA700, "Http_429, RESOURCE_EXHAUSTED, Quota exceeded")]
+            line = await adapter.line("'archive' throttles (429): sending at most 1 a second")
+            assert (line["severity"], line["destination"]) == ("WARNING", "archive")
+
+
 async def test_a_store_that_is_unavailable_and_comes_back() -> None:
     down = True
 

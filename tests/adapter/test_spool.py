@@ -13,7 +13,7 @@ import pytest
 from dicom_adapter.dimse import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_adapter.part10 import FileMeta
 from dicom_adapter.spool.access import SpoolAccess
-from tests.support.adapter import COMMAND, Adapter, dcmsend
+from tests.support.adapter import COMMAND, Adapter, dcmsend, run
 from tests.support.archive import Archive
 from tests.support.dicom import Instance, generated, write_samples
 from tests.support.rawscu import send_instances
@@ -131,7 +131,12 @@ async def test_a_refused_image_lies_in_failed_with_its_reason_and_can_be_tried_a
         (listed,) = access.each(state="failed")
         assert access.story(listed)["sopInstanceUID"] == bad.sop_instance_uid
         archive.refuses = {}
-        assert await asyncio.to_thread(access.act, "retry", [listed]) == 1
+        command = (*COMMAND, "spool")
+        status, out, _ = await run(*command, "list", "--failed", f"--spool_directory={tmp_path}")
+        assert (status, len(out.splitlines())) == (0, 2)
+        assert out.endswith("  C000 The store refused the instance: Failure Reason 0110\n")
+        retry = await run(*command, "retry", "--all", f"--spool_directory={tmp_path}")
+        assert retry == (0, "1 images are sent again\n", "")
         await archive.until(lambda: bad.sop_instance_uid in archive.stored)
         assert (await empty(adapter))["failed"] == 0
 

@@ -69,7 +69,7 @@ class Observer:
     def overwriting(self, sop_instance_uid: str, message: str, *, lost: bool = False) -> None:
         self.lines.append((sop_instance_uid, message, lost))
 
-    def throttled(self, rate: float) -> None:
+    def throttled(self, destination: str, rate: float) -> None:
         self.rates.append(rate)
 
 

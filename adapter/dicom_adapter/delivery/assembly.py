@@ -23,8 +23,8 @@ from dicom_adapter.dicomweb.client import DicomwebClient
 class Observer(DeliveryObserver, ConflictObserver, Protocol):
     """Whoever counts and logs."""
 
-    def throttled(self, rate: float) -> None:
-        """A 429 has lowered the rate to so many requests a second."""
+    def throttled(self, destination: str, rate: float) -> None:
+        """A 429 has lowered its rate to so many requests a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Delivering:
 def assemble(spec: Delivery, client: DicomwebClient, *, room: Room, observer: Observer, name: str = DEFAULT_TARGET) -> Delivering:
     """Builds it, on the event loop that uses it. `room` is for copies of images, and shared by all destinations of an adapter."""
     bounds = Bounds(spec.max_concurrent_uploads, spec.max_requests_per_minute, float(spec.timeout_seconds))
-    gate = Gate(Governor(bounds, now=asyncio.get_running_loop().time, throttled=observer.throttled))
+    gate = Gate(Governor(bounds, now=asyncio.get_running_loop().time, throttled=lambda rate: observer.throttled(name, rate)))
     destination = Destination(client, gate, policy(spec), timeout=float(spec.timeout_seconds), observer=observer)
 
     async def post(copy: Content, uid: str) -> Verdict:

@@ -52,9 +52,9 @@ def not_overwritten(why: str) -> str:
     return f"409 ALREADY_EXISTS; the stored image was not overwritten: {why}"
 
 
-def throttled(rate: float) -> str:
+def throttled(who: str, rate: float) -> str:
     """A 429 has halved the rate."""
-    return f"the store throttles (429): sending at most {rate:.0f} a second"
+    return f"{who} throttles (429): sending at most {rate:.0f} a second"
 
 
 def took_longer(seconds: float) -> str:
