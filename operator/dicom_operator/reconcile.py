@@ -76,6 +76,8 @@ class Reconciler:
         """Since when a status that says no more than the last one waits to be written."""
         self._counted: dict[Key, float] = {}
         """When what waits in the spools was last written."""
+        self._at_rest: dict[Key, list[object]] = {}
+        """What the last run saw, when nothing but time can call for another: while it is the same, a look need not do its work again."""
         self._claims = Claims(tools.cluster, self._tell, tools.clock, tools.log)
 
     async def process(self, key: Key) -> Outcome:
@@ -102,6 +104,7 @@ class Reconciler:
             self._corrections.pop(key, None)
             self._held.pop(key, None)
             self._counted.pop(key, None)
+            self._at_rest.pop(key, None)
             await self._claims.release(key)
             return Done()
         if body["metadata"].get("deletionTimestamp"):
@@ -109,6 +112,11 @@ class Reconciler:
             return Done()  # the garbage collector follows the owner references
         observed = self._observe(body)
         self._claims.remember(key, body, observed)
+        seen, next_look = self._seen(body, observed), tools.config.resync_seconds * (0.5 + tools.random())
+        if self._at_rest.pop(key, None) == seen:
+            self._at_rest[key] = seen
+            self._measure(key, body["status"])
+            return RequeueAfter(next_look)
         try:
             adapter = self._parse(body)
         except SpecError as error:
@@ -128,7 +136,7 @@ class Reconciler:
             await self._tell(body, note)
         if isinstance(result.retry, ApiConflict):
             return Retry()  # somebody was faster, or the cache was behind: nothing to tell
-        outcome: Outcome = RequeueAfter(tools.config.resync_seconds * (0.9 + 0.2 * tools.random()))
+        outcome: Outcome = RequeueAfter(next_look)
         if result.again_in is not None:
             outcome = RequeueAfter(result.again_in)
         if result.retry is not None:
@@ -142,7 +150,10 @@ class Reconciler:
             outcome = RequeueAfter(min(outcome.seconds, max(PENDING_SECONDS, self._pending_for(body) / 2)))
         if isinstance(outcome, RequeueAfter) and workload.lacks_pods(view.workload):
             outcome = RequeueAfter(min(outcome.seconds, PENDING_SECONDS))
-        return await self._publish(view, outcome)
+        outcome = await self._publish(view, outcome)
+        if outcome == RequeueAfter(next_look) and not view.names:  # what a name leads to may change
+            self._at_rest[key] = seen
+        return outcome
 
     def _parse(self, body: Json) -> DicomAdapter:
         adapter, config = model.parse(body), self._tools.config
@@ -157,6 +168,18 @@ class Reconciler:
         pods = observe.pods_of(cache.labelled(api.POD, metadata["namespace"], metadata["name"]), metadata["name"])
         claims = observe.claims_of(cache.labelled(api.CLAIM, metadata["namespace"], metadata["name"]), metadata["name"])
         return Observed(children, pods, self._tools.reports, claims)
+
+    def _seen(self, body: Json, observed: Observed) -> list[object]:
+        """All that a run depends on beside the time: the versions of what is there, also of pods on their way out, and the pods' words."""
+        cache, metadata = self._tools.cache, body["metadata"]
+        pods = list(cache.labelled(api.POD, metadata["namespace"], metadata["name"]))
+        claims = cache.labelled(api.CLAIM, metadata["namespace"], metadata["name"])
+        there = [body, *observed.children.values(), *pods, *claims]
+        versions = sorted((*observe.ref(one), one["metadata"]["resourceVersion"]) for one in there)
+        return [versions, {uid: observed.reports[uid] for pod in pods if (uid := pod["metadata"]["uid"]) in observed.reports}]
+
+    def _measure(self, key: Key, told: Json) -> None:
+        self._tools.metrics.conditions(key, {item["type"]: (item["status"], item["reason"]) for item in told["conditions"]})
 
     async def _view(self, body: Json, adapter: DicomAdapter, condition: Condition, observed: Observed, plan: Plan) -> status.View:
         service = observed.child(api.SERVICE, adapter.key.name)
@@ -191,7 +214,7 @@ class Reconciler:
         old = view.body.get("status") or {}
         new = status.build(view, tools.config, tools.now())
         key = Key(metadata["namespace"], metadata["name"])
-        tools.metrics.conditions(key, {item["type"]: (item["status"], item["reason"]) for item in new["conditions"]})
+        self._measure(key, new)
         if wait := self._hold(key, old, new):
             return outcome if isinstance(outcome, Retry) else RequeueAfter(wait)
         if old == new:

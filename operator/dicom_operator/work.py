@@ -31,7 +31,7 @@ class Work:
         self.prober.forget()
         self.queue.open()
         for adapter in self.cache.all(api.ADAPTER):
-            self.queue.add(Key(adapter["metadata"]["namespace"], adapter["metadata"]["name"]))
+            self.queue.look(Key(adapter["metadata"]["namespace"], adapter["metadata"]["name"]))
         workers = asyncio.create_task(self.queue.run(self.workers, self.reconciler.process), name="workers")
         probes = asyncio.create_task(self.prober.run(), name="probes")
         try:

@@ -5,18 +5,23 @@
 - `add_after` keeps the earliest deadline.
 - `retry` waits exponentially longer with full jitter (per key) until `forget`.
 - First come, first served: a key that comes back goes behind those that wait, so that a hot key starves nobody.
+- What has happened (`add`) goes before what is only looked at again (`look`, and whatever was delayed): a thousand looks do not hold up
+  the repair of a child that somebody has deleted. Looks leave one worker free, and get their turn however much happens.
 - `close` forgets what waits, takes nothing new and lets what runs end; `open` takes keys again, for a replica that leads again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+
+OVERTAKE = 8
+"""How many keys may overtake the first of those that are only looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,10 @@ class WorkQueue(Generic[K]):
         self._base = base
         self._ceiling = ceiling
         self._waiting: deque[K] = deque()
+        self._looks: OrderedDict[K, None] = OrderedDict()
+        self._looking: set[K] = set()
+        self._most_looks = 1
+        self._overtaken = 0
         self._since: dict[K, float] = {}
         self._running: set[K] = set()
         self._dirty: set[K] = set()
@@ -62,7 +71,7 @@ class WorkQueue(Generic[K]):
     @property
     def depth(self) -> int:
         """Keys that wait for a worker."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._looks)
 
     @property
     def in_flight(self) -> int:
@@ -89,8 +98,20 @@ class WorkQueue(Generic[K]):
         self._cancel_timer(key)
         if key in self._running:
             self._dirty.add(key)
+        elif key in self._looks:
+            del self._looks[key]
+            self._wait(key)
         elif key not in self._since:
             self._enqueue(key)
+
+    def look(self, key: K) -> None:
+        """Process the key when nothing that has happened waits."""
+        if self._closed or key in self._since:
+            return
+        self._cancel_timer(key)
+        self._since[key] = asyncio.get_running_loop().time()
+        self._looks[key] = None
+        self._notify()
 
     def add_after(self, key: K, seconds: float) -> None:
         """Process the key after some time, unless it comes earlier for another reason."""
@@ -102,7 +123,7 @@ class WorkQueue(Generic[K]):
         if timer and timer.when() <= deadline:
             return
         self._cancel_timer(key)
-        self._timers[key] = loop.call_at(deadline, self.add, key)
+        self._timers[key] = loop.call_at(deadline, self.look, key)
 
     def retry(self, key: K, at_least: float = 0.0) -> None:
         """Process the key again after its backoff."""
@@ -117,6 +138,7 @@ class WorkQueue(Generic[K]):
 
     async def run(self, workers: int, process: Callable[[K], Awaitable[Outcome]]) -> None:
         """Works until closed. An exception of `process` ends every worker and is raised: a silent hole is worse than a restart."""
+        self._most_looks = max(1, workers - 1)
         tasks = [asyncio.create_task(self._work(process), name=f"worker {number}") for number in range(workers)]
         try:
             await asyncio.gather(*tasks)
@@ -133,11 +155,12 @@ class WorkQueue(Generic[K]):
     def close(self) -> None:
         """Take nothing new; `run` returns when what runs has ended."""
         self._closed = True
-        for key in self._waiting:
+        for key in (*self._waiting, *self._looks):
             del self._since[key]
         for key in list(self._timers):
             self._cancel_timer(key)
         self._waiting.clear()
+        self._looks.clear()
         self._dirty.clear()
         while self._wake:
             self._notify()
@@ -164,20 +187,32 @@ class WorkQueue(Generic[K]):
                 self.retry(key, at_least)
 
     async def _get(self) -> K | None:
-        while not self._waiting:
+        while (key := self._next()) is None:
             if self._closed:
                 return None
             future = asyncio.get_running_loop().create_future()
             self._wake.append(future)
             await future
-        key = self._waiting.popleft()
         self._running.add(key)
         self._progress = asyncio.get_running_loop().time()
+        return key
+
+    def _next(self) -> K | None:
+        look = bool(self._looks) and len(self._looking) < self._most_looks
+        if self._waiting and not (look and self._overtaken >= OVERTAKE):
+            self._overtaken += look
+            return self._waiting.popleft()
+        if not look:
+            return None
+        self._overtaken = 0
+        key, _ = self._looks.popitem(last=False)
+        self._looking.add(key)
         return key
 
     def _finished(self, key: K) -> None:
         self._progress = asyncio.get_running_loop().time()
         self._running.discard(key)
+        self._looking.discard(key)
         self._since.pop(key, None)
         if key in self._dirty:
             self._dirty.discard(key)
@@ -187,6 +222,9 @@ class WorkQueue(Generic[K]):
         if self._closed:
             return
         self._since[key] = asyncio.get_running_loop().time()
+        self._wait(key)
+
+    def _wait(self, key: K) -> None:
         self._waiting.append(key)
         self._notify()
 

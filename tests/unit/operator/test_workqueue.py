@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from dicom_operator.workqueue import Done, Outcome, RequeueAfter, Retry, WorkQueue
+from dicom_operator.workqueue import OVERTAKE, Done, Outcome, RequeueAfter, Retry, WorkQueue
 from tests.support.fakeclock import run
 
 
@@ -96,6 +96,70 @@ def test_a_hot_key_does_not_starve_cold_ones():
             recorder.queue.add(key)
         await recorder.work(10)
         assert recorder.keys == ["hot", "cold1", "cold2", "hot"]
+
+    run(main)
+
+
+def test_what_has_happened_overtakes_a_thousand_looks():
+    async def main() -> None:
+        recorder = Recorder(seconds=1)
+        for number in range(1000):
+            recorder.queue.look(f"look {number}")
+        asyncio.get_running_loop().call_later(10.5, recorder.queue.add, "look 999")  # which waits as well: its Service was deleted
+        asyncio.get_running_loop().call_later(10.6, recorder.queue.add, "repair")
+        await recorder.work(2000)
+        assert recorder.keys[10:14] == ["look 10", "look 999", "repair", "look 11"]
+        assert recorder.keys.count("look 999") == 1
+        assert len(recorder.keys) == 1001
+
+    run(main)
+
+
+def test_what_was_delayed_is_a_look():
+    async def main() -> None:
+        recorder = Recorder(seconds=10)
+        recorder.queue.add_after("delayed", 1)
+        asyncio.get_running_loop().call_later(2, recorder.queue.add, "event")
+        recorder.queue.add("first")
+        await recorder.work(50)
+        assert recorder.keys == ["first", "event", "delayed"]
+
+    run(main)
+
+
+def test_looks_leave_a_worker_free_and_take_it_back():
+    async def main() -> None:
+        recorder = Recorder(seconds=10)
+        for number in range(6):
+            recorder.queue.look(f"look {number}")
+        asyncio.get_running_loop().call_later(5, recorder.queue.add, "event")
+        await recorder.work(100, workers=4)
+        assert recorder.starts == [*((f"look {n}", 0) for n in range(3)), ("event", 5), *((f"look {n}", 10) for n in range(3, 6))]
+
+    run(main)
+
+
+def test_looks_have_their_turn_however_much_happens():
+    async def main() -> None:
+        recorder = Recorder(seconds=1)
+        recorder.queue.look("look")
+        for number in range(100):
+            recorder.queue.add(f"event {number}")
+        recorder.queue.look("event 99")  # it waits already
+        await recorder.work(200)
+        assert recorder.keys[OVERTAKE] == "look"
+        assert len(recorder.keys) == 101
+
+    run(main)
+
+
+def test_a_queue_that_is_closed_forgets_looks_too():
+    async def main() -> None:
+        queue: WorkQueue[str] = WorkQueue(random=lambda: 1.0)
+        queue.look("a")
+        queue.close()
+        queue.look("b")
+        assert (queue.depth, queue.oldest_age) == (0, 0)
 
     run(main)
 
