@@ -7,9 +7,9 @@ import os
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-PAGE_ADDRESS, ADAPTER_ADDRESS = f"127.77.{_WORKER}.1", f"127.77.{_WORKER}.2"
-"""Where the page is, and a real adapter: addresses that no other pod of the tests has, nor those that run beside them."""
+_OWN = ".".join(str(part) for part in divmod(os.getpid() % 65536, 256))
+PAGE_ADDRESS, ADAPTER_ADDRESS = f"127.77.{_OWN}", f"127.78.{_OWN}"
+"""Where the page is, and a real adapter: addresses that no other pod of the tests has, nor any test of a process beside this one."""
 
 
 class StatusPage(BaseHTTPRequestHandler):
