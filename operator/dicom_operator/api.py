@@ -36,12 +36,15 @@ APPLIED_HASH_ANNOTATION = f"{GROUP}/applied-hash"
 CONTAINER = "adapter"
 DICOM_PORT = 11112
 HTTP_PORT = 8080
-CONFIG_KEY = "dicomadapter.yaml"
+CONFIG_KEYS = {"DicomAdapter": "dicomadapter.yaml", "DicomExport": "dicomexport.yaml"}
+"""The key of the ConfigMap that holds what the pods read, by kind."""
 ORDERS_KEY = "orders.json"
 """Beside the configuration: what the pods of a StatefulSet heed without a restart."""
 SPOOL = "spool"
 """The volume, and the beginning of the claims' names: `spool-ct-east-0`."""
 SPOOL_DIRECTORY = "/var/spool/dicom-adapter"
+LEDGER_DIRECTORY = "/var/lib/dicom-adapter"
+"""Where the claim is that remembers what was exported."""
 KEPT_LABEL = f"{GROUP}/spool-kept"
 """On a claim whose DicomAdapter was deleted while images in it were undelivered."""
 MOUNTS = "/etc/dicom-adapter"
@@ -68,6 +71,7 @@ class Resource:
 
 
 ADAPTER = Resource(GROUP, VERSION, "dicomadapters", "DicomAdapter")
+EXPORT = Resource(GROUP, VERSION, "dicomexports", "DicomExport")
 SERVICE_ACCOUNT = Resource("", "v1", "serviceaccounts", "ServiceAccount")
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap")
 DEPLOYMENT = Resource("apps", "v1", "deployments", "Deployment")
@@ -82,16 +86,32 @@ LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
 OWNED = (SERVICE_ACCOUNT, CONFIG_MAP, DEPLOYMENT, STATEFUL_SET, SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET)
 """The kinds of the children."""
-WATCHED = (ADAPTER, *OWNED, POD, CLAIM)
+RECONCILED = (ADAPTER, EXPORT)
+"""The kinds that users write."""
+WATCHED = (*RECONCILED, *OWNED, POD, CLAIM)
 BY_KIND = {resource.kind: resource for resource in (*WATCHED, EVENT)}
+COMPONENTS = {ADAPTER.kind: "adapter", EXPORT.kind: "exporter"}
+"""What children and pods say in their component label, by the kind that they belong to."""
+LOGGED_AS = {ADAPTER.kind: "adapter", EXPORT.kind: "export"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """A DicomAdapter by its name: what the work queue holds."""
+    """A DicomAdapter or DicomExport by its name: what the work queue holds."""
 
     namespace: str
     name: str
+    kind: str = ADAPTER.kind
+
+    @property
+    def resource(self) -> Resource:
+        """Its kind as the API server serves it."""
+        return BY_KIND[self.kind]
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a line of the log is about."""
+        return {"namespace": self.namespace, LOGGED_AS[self.kind]: self.name}
 
 
 class ConditionType(StrEnum):
@@ -102,6 +122,8 @@ class ConditionType(StrEnum):
     WORKLOAD_AVAILABLE = "WorkloadAvailable"
     ADDRESS_ASSIGNED = "AddressAssigned"
     STORE_REACHABLE = "StoreReachable"
+    SOURCE_REACHABLE = "SourceReachable"
+    DESTINATION_REACHABLE = "DestinationReachable"
     DELIVERING = "Delivering"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
@@ -141,9 +163,16 @@ class Reason(StrEnum):
     NOT_FOUND = "NotFound"
     UNREACHABLE = "Unreachable"
     THROTTLED = "Throttled"
+    SUBSCRIPTION_NOT_FOUND = "SubscriptionNotFound"
+    REFUSED = "Refused"
+    FAILING = "Failing"
     NOT_PROBED = "NotProbed"
     DELIVERING = "Delivering"
     BACKLOGGED = "Backlogged"
+    DESTINATION_DOWN = "DestinationDown"
+    SOURCE_DOWN = "SourceDown"
+    POISON_MESSAGES = "PoisonMessages"
+    RETENTION_ENDS_SOON = "RetentionEndsSoon"
     SPOOL_FULL = "SpoolFull"
     SPOOL_FAULTY = "SpoolFaulty"
     PROGRESSING = "Progressing"
@@ -151,10 +180,12 @@ class Reason(StrEnum):
 
 
 class EventReason(StrEnum):
-    """Reasons of events on a DicomAdapter."""
+    """Reasons of events on a DicomAdapter or DicomExport."""
 
     ADAPTER_READY = "AdapterReady"
     ADAPTER_NOT_READY = "AdapterNotReady"
+    EXPORT_READY = "ExportReady"
+    EXPORT_NOT_READY = "ExportNotReady"
     SPEC_INVALID = "SpecInvalid"
     NAME_CONFLICT = "NameConflict"
     APPLY_REJECTED = "ApplyRejected"
@@ -164,6 +195,12 @@ class EventReason(StrEnum):
     RESUMED = "Resumed"
     STORE_UNAVAILABLE = "StoreUnavailable"
     STORE_RECOVERED = "StoreRecovered"
+    SOURCE_UNAVAILABLE = "SourceUnavailable"
+    SOURCE_RECOVERED = "SourceRecovered"
+    DESTINATION_UNAVAILABLE = "DestinationUnavailable"
+    DESTINATION_RECOVERED = "DestinationRecovered"
+    POISON_MESSAGES = "PoisonMessages"
+    RETENTION_ENDS_SOON = "RetentionEndsSoon"
     DELIVERY_BACKLOGGED = "DeliveryBacklogged"
     DELIVERY_RECOVERED = "DeliveryRecovered"
     SPOOL_FULL = "SpoolFull"

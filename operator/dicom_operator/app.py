@@ -105,8 +105,9 @@ async def _first_listings(cluster: KubeCluster, resync: Resync, server: str, log
     told = False
     while True:
         try:
-            if not await cluster.serves(api.ADAPTER):
-                raise StartupError(messages.crd_missing())
+            for resource in api.RECONCILED:
+                if not await cluster.serves(resource):
+                    raise StartupError(messages.crd_missing(resource.qualified))
             await resync.fill()
         except ApiUnavailable as error:
             if not told:
@@ -120,7 +121,7 @@ async def _first_listings(cluster: KubeCluster, resync: Resync, server: str, log
         except ApiUnauthorized as error:
             raise StartupError(messages.unauthorized(server)) from error
         except ApiNotFound as error:
-            raise StartupError(messages.crd_missing()) from error
+            raise StartupError(messages.crd_missing(error.resource or api.ADAPTER.qualified)) from error
         except ApiError as error:
             raise StartupError(error.text) from error
         if told:

@@ -55,20 +55,21 @@ def parse_spool(body: Any, text: Any) -> SpoolReport | None:
     orders = body.get("orders") or {}
     active = body["associations"]["active"]
     lanes = tuple(
-        Lane(text(one["name"])[:LONGEST_NAME], _count(one["instances"]), _count(one["failed"]))
+        Lane(text(one["name"])[:LONGEST_NAME], count(one["instances"]), count(one["failed"]))
         for one in spool["destinations"][:MOST_DESTINATIONS]
     )
     reason = str(spool["reason"])
     if reason not in REASONS:
         raise ValueError(reason)
     oldest = spool["oldestTime"]
-    closed = bool(orders.get("closed") is True) and _count(active) == 0
+    closed = bool(orders.get("closed") is True) and count(active) == 0
     return SpoolReport(
-        Reason(reason), text(spool["message"]), text(oldest) if oldest else "", lanes, _count(orders.get("generation", 0)), closed
+        Reason(reason), text(spool["message"]), text(oldest) if oldest else "", lanes, count(orders.get("generation", 0)), closed
     )
 
 
-def _count(value: Any) -> int:
+def count(value: Any) -> int:
+    """A number of a foreign document that counts something. Raises ValueError."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(value)
     return value

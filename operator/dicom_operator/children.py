@@ -1,4 +1,4 @@
-"""Bringing an adapter's children to what the spec wants: look, check whose they are, apply what differs, prune what is left over."""
+"""Bringing children to what the spec wants: look, check whose they are, apply what differs, prune what is left over."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from dicom_operator.config import Config
 from dicom_operator.difference import difference, foreign_container_ports, foreign_ports, with_ports
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiRejected, ApiUnavailable, OwnershipConflict
 from dicom_operator.events import Note
-from dicom_operator.model import DicomAdapter
-from dicom_operator.observe import Observed, Ref, controlling_adapter, is_ours, ref
-from dicom_operator.render import Plan, desired
+from dicom_operator.kinds import KINDS
+from dicom_operator.managed import Managed
+from dicom_operator.observe import Observed, Ref, controlling, is_ours, ref
+from dicom_operator.render import Plan
 from dicom_operator.status import applied
 from dicom_operator.workload import serves
 
@@ -48,10 +49,11 @@ class Children:
         self._cache = cache
         self._config = config
 
-    async def bring(self, adapter: DicomAdapter, observed: Observed, plan: Plan, *, was_applied: bool) -> Result:
+    async def bring(self, adapter: Managed, observed: Observed, plan: Plan, *, was_applied: bool) -> Result:
         """Applies every child that is missing or differs. `was_applied`: all were there before, a missing one was deleted."""
         result = Result(applied("True", Reason.APPLIED, messages.applied()))
         families = _families(observed, adapter)
+        desired = KINDS[adapter.key.kind].desired
         wanted = desired(adapter, self._config, families, plan)
         try:
             await self._look(wanted, adapter, observed)
@@ -61,7 +63,9 @@ class Children:
                 await self._apply_all(wanted, observed, result, was_applied=was_applied)
             await self._prune(adapter, {ref(child) for child in wanted} | plan.kept, observed)
         except OwnershipConflict as conflict:
-            result.condition = applied("False", Reason.NAME_CONFLICT, messages.name_conflict(conflict.kind, conflict.name))
+            result.condition = applied(
+                "False", Reason.NAME_CONFLICT, messages.name_conflict(conflict.kind, conflict.name, adapter.key.kind)
+            )
             result.again_in = NAME_TAKEN_SECONDS
         except (ApiForbidden, ApiRejected) as refusal:
             _refuse(result, refusal)
@@ -69,7 +73,7 @@ class Children:
             _fail(result, error)
         return result
 
-    async def _look(self, wanted: Sequence[Json], adapter: DicomAdapter, observed: Observed) -> None:
+    async def _look(self, wanted: Sequence[Json], adapter: Managed, observed: Observed) -> None:
         """Reads what the cache lacks: a miss is not absence, for a foreign object does not carry our labels."""
         missing = [child for child in wanted if ref(child) not in observed.children]
         found = await asyncio.gather(
@@ -80,9 +84,9 @@ class Children:
                 self._cache.forget(BY_KIND[child["kind"]], adapter.key.namespace, child["metadata"]["name"])
             elif is_ours(live, adapter.uid):
                 observed.children[ref(child)] = live
-            elif controlling_adapter(live) == adapter.key:  # of an earlier adapter of this name: the garbage collector is on its way
+            elif controlling(live) == adapter.key:  # of an earlier adapter of this name: the garbage collector is on its way
                 kind, name = ref(child)
-                raise ApiUnavailable(messages.of_deleted_adapter(), kind=kind, name=name)
+                raise ApiUnavailable(messages.of_deleted(adapter.key.kind), kind=kind, name=name)
             else:
                 raise OwnershipConflict(*ref(child))
 
@@ -129,7 +133,7 @@ class Children:
                 raise
             return await self._cluster.apply(_onto(child, live))
 
-    async def _prune(self, adapter: DicomAdapter, wanted: set[Ref], observed: Observed) -> None:
+    async def _prune(self, adapter: Managed, wanted: set[Ref], observed: Observed) -> None:
         """Deletes children that we control and that are no longer desired."""
         for name, child in list(observed.children.items()):
             if name in wanted or child["metadata"].get("deletionTimestamp"):
@@ -139,7 +143,7 @@ class Children:
             await self._cluster.delete(child)
             del observed.children[name]
 
-    def _used(self, account: str, adapter: DicomAdapter, observed: Observed) -> bool:
+    def _used(self, account: str, adapter: Managed, observed: Observed) -> bool:
         """Whether pods run under a ServiceAccount, or more may be made."""
         workloads = [found for kind in (api.DEPLOYMENT, api.STATEFUL_SET) if (found := observed.child(kind, adapter.key.name))]
         if adapter.wanted_replicas > 0 and not any(serves(adapter.wanted_replicas, one) for one in workloads):
@@ -189,6 +193,6 @@ def _hash(body: Json) -> str | None:
     return str(value) if value else None
 
 
-def _families(observed: Observed, adapter: DicomAdapter) -> tuple[str, ...]:
+def _families(observed: Observed, adapter: Managed) -> tuple[str, ...]:
     service = observed.child(api.SERVICE, adapter.key.name)
     return tuple((service or {}).get("spec", {}).get("ipFamilies") or ())

@@ -1,4 +1,4 @@
-"""Events on a DicomAdapter: which ones a change of status calls for (pure), and writing them, repeats counted together."""
+"""Events on a DicomAdapter or DicomExport: which ones a change of status calls for (pure), and writing them, repeats counted together."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from dicom_operator import messages, messages_spool
-from dicom_operator.api import ADAPTER, GROUP, ConditionType, EventReason, Json, Reason
+from dicom_operator import messages, messages_export, messages_spool
+from dicom_operator.api import ADAPTER, EXPORT, GROUP, ConditionType, EventReason, Json, Reason
 from dicom_operator.cluster import Cluster
 from dicom_operator.conditions import find
 from dicom_operator.errors import ApiError, ApiNotFound
@@ -47,40 +47,75 @@ class Note:
     message: str
 
 
-def transitions(old: Json, new: Json) -> list[Note]:
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a kind calls becoming ready, failing to, and going on after a pause."""
+
+    ready: EventReason
+    not_ready: EventReason
+    resumed: str
+
+
+WORDS: Mapping[str, Words] = {
+    ADAPTER.kind: Words(EventReason.ADAPTER_READY, EventReason.ADAPTER_NOT_READY, messages.resumed()),
+    EXPORT.kind: Words(EventReason.EXPORT_READY, EventReason.EXPORT_NOT_READY, messages_export.resumed()),
+}
+SIDES: Mapping[ConditionType, tuple[EventReason, EventReason, str]] = {
+    ConditionType.STORE_REACHABLE: (EventReason.STORE_UNAVAILABLE, EventReason.STORE_RECOVERED, messages.store_recovered()),
+    ConditionType.SOURCE_REACHABLE: (EventReason.SOURCE_UNAVAILABLE, EventReason.SOURCE_RECOVERED, messages_export.recovered("source")),
+    ConditionType.DESTINATION_REACHABLE: (
+        EventReason.DESTINATION_UNAVAILABLE,
+        EventReason.DESTINATION_RECOVERED,
+        messages_export.recovered("destination"),
+    ),
+}
+"""The events of what is reached or not, and the sentence when it is again."""
+
+
+def transitions(old: Json, new: Json, kind: str = ADAPTER.kind) -> list[Note]:
     """The events for a change of status: the sentence of the condition, word for word, once per transition."""
-    return [*_ready(find(old, ConditionType.READY), find(new, ConditionType.READY)), *_store(old, new), *_delivering(old, new)]
+    notes = _ready(find(old, ConditionType.READY), find(new, ConditionType.READY), WORDS[kind])
+    for side in SIDES:
+        notes += _reached(side, find(old, side), find(new, side))
+    return [*notes, *_delivering(old, new)]
 
 
-def _ready(before: Json, after: Json) -> list[Note]:
+def _ready(before: Json, after: Json, words: Words) -> list[Note]:
     if all(before.get(field) == after.get(field) for field in ("status", "reason", "message")):
         return []
     reason, message = after["reason"], after["message"]
     notes: list[Note] = []
     if before.get("reason") == Reason.SUSPENDED and reason != Reason.SUSPENDED:
-        notes.append(Note("Normal", EventReason.RESUMED, messages.resumed()))
+        notes.append(Note("Normal", EventReason.RESUMED, words.resumed))
     if reason in WARNINGS:
-        notes.append(Note("Warning", WARNINGS[reason], message))
+        found = WARNINGS[reason]
+        notes.append(Note("Warning", words.not_ready if found is EventReason.ADAPTER_NOT_READY else found, message))
     elif reason == Reason.SUSPENDED and before.get("reason") != Reason.SUSPENDED:
         notes.append(Note("Normal", EventReason.SUSPENDED, message))
     elif after["status"] == "True" and before.get("status") != "True":
-        notes.append(Note("Normal", EventReason.ADAPTER_READY, message))
+        notes.append(Note("Normal", words.ready, message))
     return notes
 
 
-def _store(old: Json, new: Json) -> list[Note]:
-    before, after = find(old, ConditionType.STORE_REACHABLE), find(new, ConditionType.STORE_REACHABLE)
+def _reached(side: ConditionType, before: Json, after: Json) -> list[Note]:
+    lost, found, sentence = SIDES[side]
     if not after or (before.get("status"), before.get("message")) == (after["status"], after["message"]):
         return []
     if after["status"] == "False":
-        return [Note("Warning", EventReason.STORE_UNAVAILABLE, after["message"])]
+        return [Note("Warning", lost, after["message"])]
     if after["status"] == "True" and before.get("status") == "False":
-        return [Note("Normal", EventReason.STORE_RECOVERED, messages.store_recovered())]
+        return [Note("Normal", found, sentence)]
     return []
 
 
-DELIVERY: Mapping[str, EventReason] = {Reason.BACKLOGGED: EventReason.DELIVERY_BACKLOGGED, Reason.SPOOL_FULL: EventReason.SPOOL_FULL}
-"""Of Delivering; a spool that is faulty makes its pod unready, which is told."""
+DELIVERY: Mapping[str, EventReason] = {
+    Reason.BACKLOGGED: EventReason.DELIVERY_BACKLOGGED,
+    Reason.SPOOL_FULL: EventReason.SPOOL_FULL,
+    Reason.POISON_MESSAGES: EventReason.POISON_MESSAGES,
+    Reason.RETENTION_ENDS_SOON: EventReason.RETENTION_ENDS_SOON,
+}
+"""Of Delivering; a spool that is faulty makes its pod unready, which is told, and a side that is down has a condition of its own."""
+SIDE_DOWN = (Reason.SOURCE_DOWN, Reason.DESTINATION_DOWN)
 
 
 def _delivering(old: Json, new: Json) -> list[Note]:
@@ -89,7 +124,7 @@ def _delivering(old: Json, new: Json) -> list[Note]:
         return []
     if after["reason"] in DELIVERY:
         return [Note("Warning", DELIVERY[after["reason"]], after["message"])]
-    if after["status"] == "True" and before.get("status") == "False":
+    if after["status"] == "True" and before.get("status") == "False" and before["reason"] not in SIDE_DOWN:
         return [Note("Normal", EventReason.DELIVERY_RECOVERED, messages_spool.delivery_recovered())]
     return []
 
@@ -155,8 +190,8 @@ class Recorder:
             "kind": "Event",
             "metadata": {"name": name, "namespace": metadata["namespace"]},
             "involvedObject": {
-                "apiVersion": ADAPTER.api_version,
-                "kind": ADAPTER.kind,
+                "apiVersion": adapter["apiVersion"],
+                "kind": adapter["kind"],
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
                 "uid": metadata["uid"],

@@ -9,7 +9,7 @@ from typing import TextIO
 
 LONGEST_EXCEPTION = 8192
 """Container runtimes cut a line at 16 KiB, and half a line is no JSON; the end of an exception says more than its beginning."""
-EXTRA = ("namespace", "adapter", "generation", "reason")
+EXTRA = ("namespace", "adapter", "export", "generation", "reason")
 
 
 class JsonFormatter(logging.Formatter):
@@ -34,7 +34,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Level, what it is about, message."""
-        about = "/".join(str(value) for name in ("namespace", "adapter") if (value := getattr(record, name, None)))
+        about = "/".join(str(value) for name in ("namespace", "adapter", "export") if (value := getattr(record, name, None)))
         line = f"{record.levelname:<8}{about + ': ' if about else ''}{record.getMessage()}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

@@ -161,14 +161,14 @@ def paused() -> str:
     return "the annotation dicomadapter.io/reconcile is 'disabled': changes are not applied until it is removed"
 
 
-def name_conflict(kind: str, name: str) -> str:
+def name_conflict(kind: str, name: str, owner: str = "DicomAdapter") -> str:
     """An object of the same name that is not ours."""
-    return f"{kind} '{name}' exists and is not controlled by this DicomAdapter; rename the DicomAdapter or delete the {kind}"
+    return f"{kind} '{name}' exists and is not controlled by this {owner}; rename the {owner} or delete the {kind}"
 
 
-def of_deleted_adapter() -> str:
-    """An object of an adapter of the same name that was deleted just now."""
-    return "it belongs to a deleted DicomAdapter of this name until Kubernetes' garbage collector removes it"
+def of_deleted(owner: str) -> str:
+    """An object of a resource of the same name that was deleted just now."""
+    return f"it belongs to a deleted {owner} of this name until Kubernetes' garbage collector removes it"
 
 
 def forbidden(verb: str, plural: str, namespace: str) -> str:
@@ -186,9 +186,9 @@ def apply_failed(kind: str, name: str, text: str) -> str:
     return f"{kind} '{name}' could not be applied, it is tried again: {text}"
 
 
-def internal_error(error: str) -> str:
+def internal_error(error: str, owner: str = "DicomAdapter") -> str:
     """A defect of ours."""
-    return f"the operator failed on this DicomAdapter and tries again; its log has the details: {error}"
+    return f"the operator failed on this {owner} and tries again; its log has the details: {error}"
 
 
 def child_recreated(kind: str, name: str) -> str:
@@ -229,9 +229,9 @@ def workload_not_observed() -> str:
     return "the Deployment does not exist yet"
 
 
-def not_applied(kind: str) -> str:
+def not_applied(kind: str, owner: str = "DicomAdapter") -> str:
     """No Deployment or Service, and not because we are early; another's of the name may be there."""
-    return f"this DicomAdapter has no {kind}: condition Applied says why"
+    return f"this {owner} has no {kind}: condition Applied says why"
 
 
 def scaled_to_zero() -> str:
@@ -261,10 +261,10 @@ def crash_looping(pod: str, exit_code: int, line: str) -> str:
     return f"pod {pod} ended with exit {exit_code}; its last line: {line}"
 
 
-def out_of_memory(pod: str, limit: str) -> str:
+def out_of_memory(pod: str, limit: str, lower: str = "spec.limits.maxAssociations") -> str:
     """The kernel killed the adapter."""
     at = f" of {limit}" if limit else ""
-    return f"pod {pod} was killed at its memory limit{at}: raise spec.resources or lower spec.limits.maxAssociations"
+    return f"pod {pod} was killed at its memory limit{at}: raise spec.resources or lower {lower}"
 
 
 def pod_waits(pod: str, reason: str, text: str) -> str:
@@ -369,10 +369,10 @@ def lease_not_released(text: str) -> str:
 # Start -----------------------------------------------------------------------------------------------------------------
 
 
-def crd_missing() -> str:
+def crd_missing(qualified: str) -> str:
     """The API server does not know our kind."""
     remedy = "install the CRD (`kubectl apply -f crds/`, or the Helm chart with crds.enabled) and start again"
-    return f"the API server does not serve dicomadapters.dicomadapter.io/v1alpha1: {remedy}"
+    return f"the API server does not serve {qualified}/v1alpha1: {remedy}"
 
 
 def list_forbidden(qualified: str, namespace: str) -> str:

@@ -10,7 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from dicom_operator import __version__
-from dicom_operator.api import Key
+from dicom_operator.api import ADAPTER, EXPORT, Key
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DURATIONS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -45,12 +45,15 @@ class Metrics:
         self._drift = Counter(
             "dicom_operator_drift_corrected", "Children that somebody else had changed or deleted", ["kind"], registry=registry
         )
-        self._condition = Gauge(
-            "dicom_operator_adapter_condition",
-            "1 for the status and reason that a condition of an adapter has",
-            ["namespace", "name", "type", "status", "reason"],
-            registry=registry,
-        )
+        self._conditions = {
+            kind: Gauge(
+                f"dicom_operator_{noun}_condition",
+                f"1 for the status and reason that a condition of an {noun} has",
+                ["namespace", "name", "type", "status", "reason"],
+                registry=registry,
+            )
+            for kind, noun in ((ADAPTER.kind, "adapter"), (EXPORT.kind, "export"))
+        }
         self._shown: dict[Key, dict[str, tuple[str, str]]] = {}
 
     def watch_queue(
@@ -86,9 +89,9 @@ class Metrics:
             return
         for kind, shown in old.items():
             if new.get(kind) != shown:
-                self._condition.remove(key.namespace, key.name, kind, *shown)
+                self._conditions[key.kind].remove(key.namespace, key.name, kind, *shown)
         for kind, (status, reason) in new.items():
-            self._condition.labels(key.namespace, key.name, kind, status, reason).set(1)
+            self._conditions[key.kind].labels(key.namespace, key.name, kind, status, reason).set(1)
         self._shown[key] = new
 
     def leads(self, value: bool) -> None:
@@ -101,7 +104,7 @@ class Metrics:
     def forget(self, key: Key) -> None:
         """The adapter is gone."""
         for kind, shown in self._shown.pop(key, {}).items():
-            self._condition.remove(key.namespace, key.name, kind, *shown)
+            self._conditions[key.kind].remove(key.namespace, key.name, kind, *shown)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""

@@ -50,6 +50,11 @@ class DicomAdapter:
     """The part of the spec that the adapter reads, with every default written out."""
 
     @property
+    def pod_spec(self) -> Json:
+        """What the pods read."""
+        return self.adapter_spec
+
+    @property
     def spools(self) -> bool:
         """Whether an image is acknowledged when it is on the pod's volume, and delivered afterwards."""
         return bool(self.adapter_spec["delivery"]["acknowledge"] == AFTER_SPOOL)

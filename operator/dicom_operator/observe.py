@@ -9,6 +9,7 @@ from dicom_operator import api
 from dicom_operator.api import Json, Key, Resource
 from dicom_operator.backlog import SpoolReport
 from dicom_operator.destinations import DestinationReport
+from dicom_operator.exporting import ExportReport
 
 Ref = tuple[str, str]
 """Kind and name of a child."""
@@ -25,6 +26,8 @@ class PodReport:
     store_message: str
     spool: SpoolReport | None = None
     destinations: tuple[DestinationReport, ...] = ()
+    export: ExportReport | None = None
+    """What an exporter says, which knows two sides and no store."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,12 @@ class Observed:
         """What the pods said of their spools."""
         reports = (self.reports.get(pod["metadata"]["uid"]) for pod in self.pods)
         return [report.spool for report in reports if report and report.spool]
+
+    @property
+    def exports(self) -> list[ExportReport]:
+        """What the exporters said."""
+        reports = (self.reports.get(pod["metadata"]["uid"]) for pod in self.pods)
+        return [report.export for report in reports if report and report.export]
 
     def spool_of(self, name: str) -> SpoolReport | None:
         """What a pod said of its spool; None when it said nothing."""
@@ -88,28 +97,35 @@ def is_ours(body: Json, uid: str) -> bool:
     return controller(body).get("uid") == uid
 
 
-def controlling_adapter(body: Json) -> Key | None:
-    """The DicomAdapter that controls an object; one of this name, perhaps an earlier one."""
+def controlling(body: Json) -> Key | None:
+    """The DicomAdapter or DicomExport that controls an object; one of this name, perhaps an earlier one."""
     owner = controller(body)
-    if owner.get("kind") == api.ADAPTER.kind and owner["apiVersion"].startswith(f"{api.GROUP}/"):
-        return Key(body["metadata"]["namespace"], owner["name"])
+    if owner.get("kind") in api.COMPONENTS and owner["apiVersion"].startswith(f"{api.GROUP}/"):
+        return Key(body["metadata"]["namespace"], owner["name"], owner["kind"])
     return None
 
 
 def owner_key(body: Json) -> Key | None:
-    """The DicomAdapter that an object belongs to: its controller; else what its labels say, since somebody may have stripped the owner."""
-    if key := controlling_adapter(body):
+    """What an object belongs to: its controller; else what its labels say, since somebody may have stripped the owner."""
+    if key := controlling(body):
         return key
     metadata = body["metadata"]
     labels = metadata.get("labels") or {}
     if labels.get(api.MANAGED_BY_LABEL) == api.MANAGED_BY and api.INSTANCE_LABEL in labels:
-        return Key(metadata["namespace"], labels[api.INSTANCE_LABEL])
+        kinds = (kind for kind, component in api.COMPONENTS.items() if labels.get(api.COMPONENT_LABEL) == component)
+        return Key(metadata["namespace"], labels[api.INSTANCE_LABEL], next(kinds, api.ADAPTER.kind))
     return None
 
 
 def ended(pod: Json) -> bool:
     """Whether a pod will never run again (evicted, its node shut down). It stays listed, and its address may be another's by now."""
     return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+
+
+def of_kind(pods: Iterable[Json], kind: str) -> list[Json]:
+    """Without those of the other kind, which may have the same name."""
+    mine = api.COMPONENTS[kind]
+    return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(api.COMPONENT_LABEL, mine) == mine]
 
 
 def pods_of(pods: Iterable[Json], workload: str) -> list[Json]:

@@ -15,6 +15,7 @@ import aiohttp
 from dicom_operator import api, destinations
 from dicom_operator.api import Json, Key, Reason
 from dicom_operator.backlog import parse_spool
+from dicom_operator.exporting import parse_export
 from dicom_operator.observe import PodReport, ended, owner_key
 
 TICK_SECONDS = 1.0
@@ -30,16 +31,18 @@ def parse_report(data: bytes) -> PodReport | None:
     """The answer of an adapter, version 1; None when it is none. A pod's answer is foreign data: types and lengths are checked."""
     try:
         body = json.loads(data)
-        store = body["store"]
+        exports = "delivering" in body
+        store = body["source" if exports else "store"]
         texts = [body["reason"], body["message"], store["reason"], store["message"]]
         if body["version"] != 1 or not isinstance(body["ready"], bool) or not all(isinstance(text, str) for text in texts):
             return None
         spool = parse_spool(body, _one_line)
-        found = destinations.parse(body, _one_line)
+        export = parse_export(body, _one_line) if exports else None
+        found = () if exports else destinations.parse(body, _one_line)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     reason, message, store_reason, store_message = map(_one_line, texts)
-    return PodReport(body["ready"], reason, message, store_reason, store_message, spool, found)
+    return PodReport(body["ready"], reason, message, store_reason, store_message, spool, found, export)
 
 
 def _one_line(text: str) -> str:
@@ -114,7 +117,7 @@ class Prober:
         news = uid not in self.reports or self.reports[uid] != report
         before = self.reports.get(uid)
         self.reports[uid] = report
-        young = before is None if report is None else report.store_reason == Reason.NOT_PROBED
+        young = before is None if report is None else report.export is None and report.store_reason == Reason.NOT_PROBED
         self._due[uid] = self._clock() + (YOUNG_SECONDS if young else self._seconds)
         if news and (key := owner_key(pod)):
             self._enqueue(key)

@@ -1,4 +1,4 @@
-"""The reconciler: one adapter from what is to what should be, from the top, every time (level-triggered).
+"""The reconciler: one adapter or exporter from what is to what should be, from the top, every time (level-triggered).
 
 Nothing is remembered from one run to the next that a run needs to be right: a crash at any point is mended by the next run.
 """
@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dicom_operator import __version__, api, messages, model, observe, status, succession, workload
-from dicom_operator.address import assigned, is_pending
+from dicom_operator import __version__, api, messages, model, observe, status, workload
+from dicom_operator.address import assigned
 from dicom_operator.api import ConditionType, EventReason, Json, Key, Reason, Resource
 from dicom_operator.cache import Cache
 from dicom_operator.children import REFUSED_SECONDS, Children
@@ -22,11 +22,12 @@ from dicom_operator.conditions import Condition, find
 from dicom_operator.config import Config
 from dicom_operator.errors import ApiConflict, ApiError, ApiNotFound, ApiUnauthorized, ApiUnavailable, NotLeading, SpecError
 from dicom_operator.events import Note, Recorder, last_event, transitions
+from dicom_operator.kinds import KINDS
 from dicom_operator.loadbalancer import is_public
+from dicom_operator.managed import Managed
 from dicom_operator.metrics import Metrics
-from dicom_operator.model import DicomAdapter
 from dicom_operator.observe import Observed, PodReport
-from dicom_operator.render import Plan, config_hash
+from dicom_operator.render import Plan
 from dicom_operator.workqueue import Done, Outcome, RequeueAfter, Retry
 
 FIGHT_CORRECTIONS = 10
@@ -37,7 +38,7 @@ UNRESOLVED_SECONDS = 60.0
 """How soon a load balancer's host name that could not be resolved is looked up again: it may lead to a public address."""
 
 SPOOL_SECONDS = 30.0
-"""How often what waits in the spools is written at most: exact counts are metrics."""
+"""How often what waits or was exported is written at most: exact counts are metrics."""
 HOLD_SECONDS = 5.0
 """How long a status that says no more than "not yet" may wait: most adapters become Ready meanwhile, with one write for all of it."""
 
@@ -75,7 +76,7 @@ class Reconciler:
         self._held: dict[Key, float] = {}
         """Since when a status that says no more than the last one waits to be written."""
         self._counted: dict[Key, float] = {}
-        """When what waits in the spools was last written."""
+        """When what waits or was exported was last written."""
         self._at_rest: dict[Key, list[object]] = {}
         """What the last run saw, when nothing but time can call for another: while it is the same, a look need not do its work again."""
         self._claims = Claims(tools.cluster, self._tell, tools.clock, tools.log)
@@ -90,7 +91,7 @@ class Reconciler:
         except NotLeading:
             outcome, label = Done(), "NotLeading"  # whoever leads now looks at every adapter
         except Exception as error:
-            tools.log.exception("reconcile failed", extra={"namespace": key.namespace, "adapter": key.name})
+            tools.log.exception("reconcile failed", extra=key.about)
             outcome, label = await self._defect(key, error), "Error"
         tools.metrics.reconciled(label, tools.clock() - started)
         return outcome
@@ -98,7 +99,7 @@ class Reconciler:
     async def reconcile(self, key: Key) -> Outcome:
         """One run."""
         tools = self._tools
-        body = tools.cache.get(api.ADAPTER, key.namespace, key.name)
+        body = tools.cache.get(key.resource, key.namespace, key.name)
         if body is None:
             tools.metrics.forget(key)
             self._corrections.pop(key, None)
@@ -110,7 +111,7 @@ class Reconciler:
         if body["metadata"].get("deletionTimestamp"):
             await self._claims.release(key)
             return Done()  # the garbage collector follows the owner references
-        observed = self._observe(body)
+        kind, observed = KINDS[key.kind], self._observe(body)
         self._claims.remember(key, body, observed)
         seen, next_look = self._seen(body, observed), tools.config.resync_seconds * (0.5 + tools.random())
         if self._at_rest.pop(key, None) == seen:
@@ -124,14 +125,14 @@ class Reconciler:
             return await self._publish(status.View(body, None, condition, observed), Done())
         if model.is_paused(body):
             condition = status.applied("Unknown", Reason.PAUSED, messages.paused())
-            plan = replace(succession.plan(adapter, observed, config_hash(adapter)), waits="")
+            plan = replace(kind.plan(adapter, observed), waits="")
             return await self._publish(await self._view(body, adapter, condition, observed, plan), Done())
         if pause := self._fight_pause(key):
             return RequeueAfter(pause)
-        plan = succession.plan(adapter, observed, config_hash(adapter))
+        plan = kind.plan(adapter, observed)
         result = await self._children.bring(adapter, observed, plan, was_applied=_was_applied(body))
-        for kind, note in result.restored:
-            tools.metrics.drift_corrected(kind)
+        for child, note in result.restored:
+            tools.metrics.drift_corrected(child)
             self._corrections.setdefault(key, deque(maxlen=FIGHT_CORRECTIONS)).append(tools.clock())
             await self._tell(body, note)
         if isinstance(result.retry, ApiConflict):
@@ -146,7 +147,7 @@ class Reconciler:
         view = await self._view(body, adapter, result.condition, observed, plan)
         if isinstance(outcome, RequeueAfter) and None in view.names.values():
             outcome = RequeueAfter(min(outcome.seconds, UNRESOLVED_SECONDS))
-        if isinstance(outcome, RequeueAfter) and is_pending(adapter, observed.child(api.SERVICE, adapter.key.name)):
+        if isinstance(outcome, RequeueAfter) and kind.pending(adapter, observed):
             outcome = RequeueAfter(min(outcome.seconds, max(PENDING_SECONDS, self._pending_for(body) / 2)))
         if isinstance(outcome, RequeueAfter) and workload.lacks_pods(view.workload):
             outcome = RequeueAfter(min(outcome.seconds, PENDING_SECONDS))
@@ -155,8 +156,9 @@ class Reconciler:
             self._at_rest[key] = seen
         return outcome
 
-    def _parse(self, body: Json) -> DicomAdapter:
-        adapter, config = model.parse(body), self._tools.config
+    def _parse(self, body: Json) -> Managed:
+        adapter: Managed = KINDS[body["kind"]].parse(body)
+        config = self._tools.config
         if adapter.pod.image and not config.image_allowed(adapter.pod.image):
             allowed = (*config.allowed_images, config.adapter_image)
             raise SpecError("spec.image", messages.image_not_allowed(adapter.pod.image, allowed))
@@ -165,9 +167,9 @@ class Reconciler:
     def _observe(self, body: Json) -> Observed:
         cache, metadata = self._tools.cache, body["metadata"]
         children = {observe.ref(child): child for resource in api.OWNED for child in cache.controlled(resource, metadata["uid"])}
-        pods = observe.pods_of(cache.labelled(api.POD, metadata["namespace"], metadata["name"]), metadata["name"])
+        pods = observe.of_kind(cache.labelled(api.POD, metadata["namespace"], metadata["name"]), body["kind"])
         claims = observe.claims_of(cache.labelled(api.CLAIM, metadata["namespace"], metadata["name"]), metadata["name"])
-        return Observed(children, pods, self._tools.reports, claims)
+        return Observed(children, observe.pods_of(pods, metadata["name"]), self._tools.reports, claims)
 
     def _seen(self, body: Json, observed: Observed) -> list[object]:
         """All that a run depends on beside the time: the versions of what is there, also of pods on their way out, and the pods' words."""
@@ -181,11 +183,11 @@ class Reconciler:
     def _measure(self, key: Key, told: Json) -> None:
         self._tools.metrics.conditions(key, {item["type"]: (item["status"], item["reason"]) for item in told["conditions"]})
 
-    async def _view(self, body: Json, adapter: DicomAdapter, condition: Condition, observed: Observed, plan: Plan) -> status.View:
+    async def _view(self, body: Json, adapter: Managed, condition: Condition, observed: Observed, plan: Plan) -> status.View[Managed]:
         service = observed.child(api.SERVICE, adapter.key.name)
         names = {host: await self._tools.resolve(host) for host in assigned(service) if is_public(host) is None}
-        event = await self._last_event(api.SERVICE, adapter) if is_pending(adapter, service) else ""
-        view = status.View(body, adapter, condition, observed, names, event, plan)
+        event = await self._last_event(api.SERVICE, adapter) if KINDS[adapter.key.kind].pending(adapter, observed) else ""
+        view: status.View[Managed] = status.View(body, adapter, condition, observed, names, event, plan)
         if workload.lacks_pods(view.workload):
             view = replace(view, workload_event=await self._last_event(api.STATEFUL_SET, adapter, warnings=True))
         return view
@@ -196,7 +198,7 @@ class Reconciler:
             return 0.0
         return (self._tools.now() - datetime.fromisoformat(old["lastTransitionTime"])).total_seconds()
 
-    async def _last_event(self, resource: Resource, adapter: DicomAdapter, *, warnings: bool = False) -> str:
+    async def _last_event(self, resource: Resource, adapter: Managed, *, warnings: bool = False) -> str:
         """Why a Service has no address, or a StatefulSet too few pods, is told in their events alone.
 
         A courtesy: without them the sentence says where to look.
@@ -208,20 +210,20 @@ class Reconciler:
             return ""
         return last_event(event for event in found if not warnings or event.get("type") == "Warning")
 
-    async def _publish(self, view: status.View, outcome: Outcome) -> Outcome:
+    async def _publish(self, view: status.View[Managed], outcome: Outcome) -> Outcome:
         """Writes the status when it means something else than before, then tells of the transitions."""
         tools, metadata = self._tools, view.body["metadata"]
         old = view.body.get("status") or {}
-        new = status.build(view, tools.config, tools.now())
-        key = Key(metadata["namespace"], metadata["name"])
+        key = _key(view.body)
+        new = status.build(view, tools.config, tools.now(), KINDS[key.kind].parts)
         self._measure(key, new)
         if wait := self._hold(key, old, new):
             return outcome if isinstance(outcome, Retry) else RequeueAfter(wait)
         if old == new:
             return outcome
         document = {
-            "apiVersion": api.ADAPTER.api_version,
-            "kind": api.ADAPTER.kind,
+            "apiVersion": key.resource.api_version,
+            "kind": key.kind,
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": metadata["uid"]},
             "status": new,
         }
@@ -232,12 +234,12 @@ class Reconciler:
         except (ApiConflict, ApiUnauthorized, ApiUnavailable) as error:
             return Retry(error.retry_after or 0.0 if isinstance(error, ApiUnavailable) else 0.0)
         except ApiError as error:
-            tools.log.warning("status not written: %s", error.text, extra={"namespace": key.namespace, "adapter": key.name})
+            tools.log.warning("status not written: %s", error.text, extra=key.about)
             return RequeueAfter(REFUSED_SECONDS)
-        tools.cache.put(api.ADAPTER, answer)
-        if old.get("spool") != new.get("spool"):
+        tools.cache.put(key.resource, answer)
+        if status.counts(old) != status.counts(new):
             self._counted[key] = tools.clock()
-        for note in transitions(old, new):
+        for note in transitions(old, new, key.kind):
             await self._tell(view.body, note)
         await self._claims.refusals(key, view.body, old, new, view.observed)
         return outcome
@@ -257,25 +259,20 @@ class Reconciler:
 
     async def _tell(self, body: Json, note: Note) -> None:
         metadata = body["metadata"]
-        extra = {
-            "namespace": metadata["namespace"],
-            "adapter": metadata["name"],
-            "generation": metadata["generation"],
-            "reason": str(note.reason),
-        }
+        extra = {**_key(body).about, "generation": metadata["generation"], "reason": str(note.reason)}
         self._tools.log.log(LEVELS.get(note.reason, LEVELS[note.type]), "%s", note.message, extra=extra)
         await self._tools.recorder.record(body, note)
 
     async def _defect(self, key: Key, error: Exception) -> Outcome:
         """Nobody reads the operator's log first: the status says that it is our fault. It must not fail itself."""
-        body = self._tools.cache.get(api.ADAPTER, key.namespace, key.name)
+        body = self._tools.cache.get(key.resource, key.namespace, key.name)
         text = error.text if isinstance(error, ApiError) else type(error).__name__
         if body is not None:
-            condition = status.applied("False", Reason.APPLY_FAILED, messages.internal_error(text))
+            condition = status.applied("False", Reason.APPLY_FAILED, messages.internal_error(text, key.kind))
             try:
                 await self._publish(status.View(body, None, condition, self._observe(body)), Done())
             except Exception:
-                self._tools.log.exception("status after a defect not written", extra={"namespace": key.namespace, "adapter": key.name})
+                self._tools.log.exception("status after a defect not written", extra=key.about)
         return Retry()
 
     def _fight_pause(self, key: Key) -> float:
@@ -283,6 +280,10 @@ class Reconciler:
         if not times or len(times) < FIGHT_CORRECTIONS:
             return 0.0
         return max(0.0, times[0] + FIGHT_SECONDS - self._tools.clock())
+
+
+def _key(body: Json) -> Key:
+    return Key(body["metadata"]["namespace"], body["metadata"]["name"], body["kind"])
 
 
 def _was_applied(body: Json) -> bool:

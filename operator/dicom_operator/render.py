@@ -11,12 +11,19 @@ from dicom_operator.api import Json
 from dicom_operator.config import Config
 from dicom_operator.model import DicomAdapter
 from dicom_operator.render_meta import child as frame
-from dicom_operator.render_meta import digest, labels, selector
+from dicom_operator.render_meta import labels, selector
 from dicom_operator.render_network import network_policy
-from dicom_operator.render_pod import pod_template
+from dicom_operator.render_pod import SPOOL_FLAGS, Process, config_argument, pod_template
+from dicom_operator.render_workload import (
+    adapter_image,
+    config_hash,
+    configuration,
+    deployment,
+    disruption_budget,
+    sealed,
+    service_account,
+)
 from dicom_operator.spec.spool import Claim
-
-PROGRESS_DEADLINE_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ def desired(adapter: DicomAdapter, config: Config, families: Iterable[str] = (),
     children = [
         service_account(adapter),
         config_map(adapter, orders=plan.stateful is not None),
-        *([deployment(adapter, config)] if plan.deployment else ()),
+        *([deployment(adapter, config, _process(spool=False))] if plan.deployment else ()),
         *([stateful_set(adapter, config, plan.stateful)] if plan.stateful is not None else ()),
         dicom_service(adapter, families),
         http_service(adapter),
@@ -54,23 +61,7 @@ def desired(adapter: DicomAdapter, config: Config, families: Iterable[str] = (),
     ]
     if adapter.replicas > 1:
         children.append(disruption_budget(adapter))
-    for child in children:
-        child["metadata"].setdefault("annotations", {})[api.APPLIED_HASH_ANNOTATION] = digest(child)
-    return children
-
-
-def adapter_image(adapter: DicomAdapter, config: Config) -> str:
-    """The image that the pods run."""
-    return adapter.pod.image or config.adapter_image
-
-
-def service_account(adapter: DicomAdapter) -> Json:
-    """An identity for the cloud (workload identity); it has no right in Kubernetes."""
-    child = frame(api.SERVICE_ACCOUNT, adapter, adapter.pod.service_account_name, adapter.pod.service_account_labels)
-    if adapter.pod.service_account_annotations:
-        child["metadata"]["annotations"] = dict(adapter.pod.service_account_annotations)
-    child["automountServiceAccountToken"] = False
-    return child
+    return sealed(children)
 
 
 def config_map(adapter: DicomAdapter, *, orders: bool = False) -> Json:
@@ -78,8 +69,7 @@ def config_map(adapter: DicomAdapter, *, orders: bool = False) -> Json:
 
     With orders for pods that have a spool: they heed them without a restart, and say which ones they have seen.
     """
-    child = frame(api.CONFIG_MAP, adapter, adapter.key.name)
-    child["data"] = {api.CONFIG_KEY: _configuration(adapter)}
+    child = configuration(adapter)
     if orders:
         receiving = adapter.replicas if adapter.spools else None
         wanted = {"generation": adapter.generation, "replicas": receiving, "suspend": adapter.suspend}
@@ -87,19 +77,14 @@ def config_map(adapter: DicomAdapter, *, orders: bool = False) -> Json:
     return child
 
 
-def config_hash(adapter: DicomAdapter) -> str:
-    """Rolls the pods when it changes."""
-    return digest({api.CONFIG_KEY: _configuration(adapter)})
-
-
-def _configuration(adapter: DicomAdapter) -> str:
-    document = {
-        "apiVersion": api.ADAPTER.api_version,
-        "kind": api.ADAPTER.kind,
-        "metadata": {"name": adapter.key.name, "namespace": adapter.key.namespace},
-        "spec": adapter.adapter_spec,
-    }
-    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+def _process(*, spool: bool) -> Process:
+    """What runs in a pod; the volume of a spool comes from the StatefulSet's claim template."""
+    return Process(
+        args=("import", config_argument(api.ADAPTER.kind), *(SPOOL_FLAGS if spool else ())),
+        ports=(("dicom", api.DICOM_PORT), ("http", api.HTTP_PORT)),
+        mounts=({"name": api.SPOOL, "mountPath": api.SPOOL_DIRECTORY},) if spool else (),
+        owns_volume=spool,
+    )
 
 
 def stateful_set(adapter: DicomAdapter, config: Config, replicas: int) -> Json:
@@ -110,13 +95,13 @@ def stateful_set(adapter: DicomAdapter, config: Config, replicas: int) -> Json:
     child = frame(api.STATEFUL_SET, adapter, adapter.key.name)
     child["spec"] = {
         "replicas": replicas,
-        "selector": {"matchLabels": selector(adapter)},
+        "selector": {"matchLabels": selector(adapter.key)},
         "serviceName": f"{adapter.key.name}-http",
         "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
         "revisionHistoryLimit": 3,
-        "template": pod_template(adapter, adapter_image(adapter, config), config_hash(adapter), spool=True),
+        "template": pod_template(adapter, adapter_image(adapter, config), config_hash(adapter), _process(spool=True)),
         **({"volumeClaimTemplates": [claim_template(adapter, adapter.claim)]} if adapter.claim else {}),
     }
     return child
@@ -130,23 +115,9 @@ def claim_template(adapter: DicomAdapter, claim: Claim) -> Json:
     return {
         "apiVersion": api.CLAIM.api_version,
         "kind": api.CLAIM.kind,
-        "metadata": {"name": api.SPOOL, "labels": labels(adapter)},
+        "metadata": {"name": api.SPOOL, "labels": labels(adapter.key)},
         "spec": spec,
     }
-
-
-def deployment(adapter: DicomAdapter, config: Config) -> Json:
-    """The pods. A new pod is ready before an old one goes, and drains before it ends: no sender meets a closed door."""
-    child = frame(api.DEPLOYMENT, adapter, adapter.key.name)
-    child["spec"] = {
-        "replicas": adapter.wanted_replicas,
-        "selector": {"matchLabels": selector(adapter)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-        "progressDeadlineSeconds": PROGRESS_DEADLINE_SECONDS,
-        "revisionHistoryLimit": 3,
-        "template": pod_template(adapter, adapter_image(adapter, config), config_hash(adapter)),
-    }
-    return child
 
 
 def dicom_service(adapter: DicomAdapter, families: Iterable[str] = ()) -> Json:
@@ -157,7 +128,7 @@ def dicom_service(adapter: DicomAdapter, families: Iterable[str] = ()) -> Json:
         child["metadata"]["annotations"] = annotations
     spec: Json = {
         "type": wanted.type,
-        "selector": selector(adapter),
+        "selector": selector(adapter.key),
         "ipFamilyPolicy": wanted.ip_family_policy,
         "ports": [{"name": "dicom", "port": adapter.port, "targetPort": "dicom", "protocol": "TCP"}],
     }
@@ -176,14 +147,7 @@ def http_service(adapter: DicomAdapter) -> Json:
     child = frame(api.SERVICE, adapter, f"{adapter.key.name}-http")
     child["spec"] = {
         "type": "ClusterIP",
-        "selector": selector(adapter),
+        "selector": selector(adapter.key),
         "ports": [{"name": "http", "port": api.HTTP_PORT, "targetPort": "http", "protocol": "TCP"}],
     }
-    return child
-
-
-def disruption_budget(adapter: DicomAdapter) -> Json:
-    """Node drains take one replica at a time; with a single replica it would block them for ever."""
-    child = frame(api.DISRUPTION_BUDGET, adapter, adapter.key.name)
-    child["spec"] = {"maxUnavailable": 1, "selector": {"matchLabels": selector(adapter)}}
     return child

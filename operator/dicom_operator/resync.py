@@ -24,14 +24,14 @@ DEAF_AFTER = 2
 
 
 def selector(resource: Resource) -> str:
-    """Which objects of a kind concern us: all adapters, and of the rest what we made."""
-    return "" if resource == api.ADAPTER else api.OWNED_SELECTOR
+    """Which objects of a kind concern us: all that users write, and of the rest what we made."""
+    return "" if resource in api.RECONCILED else api.OWNED_SELECTOR
 
 
 def keys_of(resource: Resource, body: Json) -> Key | None:
-    """The adapter that an object is, or belongs to."""
-    if resource == api.ADAPTER:
-        return Key(body["metadata"]["namespace"], body["metadata"]["name"])
+    """The adapter or exporter that an object is, or belongs to."""
+    if resource in api.RECONCILED:
+        return Key(body["metadata"]["namespace"], body["metadata"]["name"], resource.kind)
     return owner_key(body)
 
 

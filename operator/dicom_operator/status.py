@@ -1,32 +1,41 @@
-"""The status of a DicomAdapter, from what was done and what is observed. Pure; the time is a parameter."""
+"""The status of a DicomAdapter or DicomExport, from what was done and what is observed. Pure; the time is a parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Generic, TypeVar
 
-from dicom_operator import __version__, api, backlog, conditions, destinations, messages, messages_spool, workload
+from dicom_operator import __version__, api, backlog, conditions, destinations, exporting, messages, messages_spool, workload
 from dicom_operator.address import Address, address, not_observed
-from dicom_operator.api import ConditionType, Json, Reason
+from dicom_operator.api import ConditionType, Json, Key, Reason
 from dicom_operator.conditions import Condition
 from dicom_operator.config import Config
+from dicom_operator.managed import Managed
 from dicom_operator.model import DicomAdapter
 from dicom_operator.observe import Observed, has_ordinal, ordinal
-from dicom_operator.render import Plan, adapter_image
+from dicom_operator.render import Plan
+from dicom_operator.render_meta import selector
+from dicom_operator.render_workload import adapter_image
 
 STALLED = frozenset({Reason.INVALID_SPEC, Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.REJECTED})
 SUMMARIES = frozenset({ConditionType.READY, ConditionType.RECONCILING})
 """Conditions that say what others say."""
+COUNTS = ("spool", *exporting.COUNTS)
+"""Fields that move by themselves: they are written now and then."""
 STORE_REASONS = frozenset({Reason.REACHABLE, Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.UNREACHABLE, Reason.THROTTLED})
 
 
+M = TypeVar("M", bound=Managed)
+
+
 @dataclass(frozen=True, slots=True)
-class View:
+class View(Generic[M]):
     """Everything that a status is made from."""
 
     body: Json
-    adapter: DicomAdapter | None
+    adapter: M | None
     """None when the spec cannot be parsed."""
     applied: Condition
     observed: Observed
@@ -62,45 +71,78 @@ def applied(status: conditions.Status, reason: Reason, message: str) -> Conditio
     return Condition(ConditionType.APPLIED, status, reason, message)
 
 
-def build(view: View, config: Config, now: datetime) -> Json:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a kind has in its status beside Applied and WorkloadAvailable."""
+
+    gates: Sequence[Condition]
+    """What must hold for Ready, too."""
+    told: Sequence[Condition]
+    """What never makes it unready."""
+    fields: Json
+    ready: str
+    """What Ready says when all holds."""
+    suspended: str
+    scaled_to_zero: str
+
+
+Kinds = Callable[[View[M], M | None, Json], Parts]
+"""Makes the parts of a kind from what is seen, the spec that is served, and the status before."""
+
+
+def build(view: View[M], config: Config, now: datetime, parts_of: Kinds[M]) -> Json:
     """The whole status to apply."""
     body, adapter = view.body, view.adapter
     previous = body.get("status") or {}
     generation = body["metadata"]["generation"]
     if view.applied.reason == Reason.PAUSED and previous.get("observedGeneration", 0) != generation:
         generation, adapter = previous.get("observedGeneration", 0), None  # what is served is the generation before the pause
-    name = body["metadata"]["name"]
+    own = parts_of(view, adapter, previous)
     found = view.workload
     wanted = ((found or {}).get("spec") or {}).get("replicas", 0) if adapter is None else adapter.wanted_replicas
-    running = workload.available(wanted, found, view.pods, view.observed.reports, view.workload_event)
+    running = workload.available(wanted, found, view.pods, view.observed.reports, view.workload_event, own.scaled_to_zero)
     if found is None and view.applied.status == "False":
-        running = workload.not_observed(messages.not_applied((api.DEPLOYMENT if view.plan.deployment else api.STATEFUL_SET).kind))
+        missing = api.DEPLOYMENT if view.plan.deployment else api.STATEFUL_SET
+        running = workload.not_observed(messages.not_applied(missing.kind, body["kind"]))
     if not view.observed.asked:
         running = _as_before(running, previous, generation)
-    reached = _reached(view, adapter, previous)
-    store = store_reachable(view.observed, previous)
-    ready = _ready(view.applied, adapter, running, reached)
-    parts = [ready, view.applied, running, reached.condition, *([store] if store else ())]
-    if told := delivering(view.observed, previous):
-        parts.append(told)
-    parts += _kstatus(
-        ready, view.applied, running, reached.condition, stuck=workload.deadline_exceeded(found), waits=view.plan.waits if adapter else ""
-    )
+    gates = [running, *own.gates]
+    ready = _ready(view.applied, adapter, gates, own)
+    parts = [ready, view.applied, *gates, *own.told]
+    parts += _kstatus(ready, view.applied, gates, stuck=workload.deadline_exceeded(found), waits=view.plan.waits if adapter else "")
     observed_replicas = (found or {}).get("status") or {}
-    result: Json = {
+    key = Key(body["metadata"]["namespace"], body["metadata"]["name"], body["kind"])
+    return {
         "observedGeneration": generation,
         "conditions": conditions.render(parts, previous.get("conditions") or (), generation, now.strftime("%Y-%m-%dT%H:%M:%SZ")),
         "replicas": observed_replicas.get("replicas", 0),
         "readyReplicas": observed_replicas.get("readyReplicas", 0),
         "replicasSummary": f"{observed_replicas.get('readyReplicas', 0)}/{wanted}",
-        "selector": ",".join(f"{key}={value}" for key, value in _selector(name).items()),
+        "selector": ",".join(f"{name}={value}" for name, value in selector(key).items()),
         "operatorVersion": __version__,
         "adapterImage": adapter_image(adapter, config) if adapter else previous.get("adapterImage", config.adapter_image),
+        **own.fields,
     }
-    spool = backlog.summary(view.observed.spools) if view.observed.spools else previous.get("spool") if told else None
-    optional = {"address": reached.host, "port": reached.port, "endpoint": reached.endpoint, "spool": spool}
-    optional["destinations"] = _destinations(view.observed, adapter, previous)
-    return result | {key: value for key, value in optional.items() if value}
+
+
+def adapter_parts(view: View[DicomAdapter], adapter: DicomAdapter | None, previous: Json) -> Parts:
+    """Of a DicomAdapter: its address, what the pods say of stores and spools."""
+    reached, observed = _reached(view, adapter, previous), view.observed
+    told = delivering(observed, previous)
+    spool = backlog.summary(observed.spools) if observed.spools else previous.get("spool") if told else None
+    fields = {"address": reached.host, "port": reached.port, "endpoint": reached.endpoint, "spool": spool}
+    fields["destinations"] = _destinations(observed, adapter, previous)
+    text = messages.ready(reached.endpoint) if reached.endpoint else reached.condition.message
+    if adapter and not reached.endpoint:
+        text = messages.ready_at_nodes(adapter.ae_title, reached.port)
+    return Parts(
+        gates=[reached.condition],
+        told=[one for one in (store_reachable(observed, previous), told) if one],
+        fields={key: value for key, value in fields.items() if value},
+        ready=text,
+        suspended=messages.suspended(),
+        scaled_to_zero=messages.scaled_to_zero(),
+    )
 
 
 def _destinations(observed: Observed, adapter: DicomAdapter | None, previous: Json) -> list[Json]:
@@ -133,8 +175,14 @@ def repeats_not_yet(old: Json, new: Json) -> bool:
 
 
 def only_counts(old: Json, new: Json) -> bool:
-    """Whether a status differs from the one before in what waits in the spools, and in nothing else."""
-    return {**old, "spool": None} == {**new, "spool": None}
+    """Whether a status differs from the one before in what waits or was exported, and in nothing else."""
+    nothing = dict.fromkeys(COUNTS)
+    return {**old, **nothing} == {**new, **nothing}
+
+
+def counts(status: Json) -> Json:
+    """What moves by itself."""
+    return {name: status.get(name) for name in COUNTS}
 
 
 def store_reachable(observed: Observed, previous: Json) -> Condition | None:
@@ -151,7 +199,7 @@ def store_reachable(observed: Observed, previous: Json) -> Condition | None:
         return Condition(ConditionType.STORE_REACHABLE, "True", Reason.REACHABLE, told[0].store_message)
     old = conditions.find(previous, ConditionType.STORE_REACHABLE)
     if old and not observed.asked and old["reason"] in STORE_REASONS:
-        return _kept(ConditionType.STORE_REACHABLE, old)
+        return kept(ConditionType.STORE_REACHABLE, old)
     if old:
         return Condition(ConditionType.STORE_REACHABLE, "Unknown", Reason.NOT_PROBED, messages.store_not_probed())
     return None
@@ -164,7 +212,7 @@ def delivering(observed: Observed, previous: Json) -> Condition | None:
         return Condition(ConditionType.DELIVERING, "True" if good else "False", worst.reason, worst.message)
     old = conditions.find(previous, ConditionType.DELIVERING)
     if old and not observed.asked and old["reason"] in backlog.REASONS:
-        return _kept(ConditionType.DELIVERING, old)
+        return kept(ConditionType.DELIVERING, old)
     if any(kind == api.STATEFUL_SET.kind for kind, _ in observed.children):
         return Condition(ConditionType.DELIVERING, "Unknown", Reason.NOT_PROBED, messages_spool.delivery_not_probed())
     return None
@@ -174,26 +222,24 @@ def _as_before(running: Condition, previous: Json, generation: int) -> Condition
     """What the pods themselves had said, until they have been asked again: a restart of the operator changes nothing."""
     old = conditions.find(previous, ConditionType.WORKLOAD_AVAILABLE)
     same = old.get("observedGeneration") == generation and old.get("reason") in (Reason.ROLLING_OUT, Reason.SECRET_MISSING)
-    return _kept(ConditionType.WORKLOAD_AVAILABLE, old) if running.reason == Reason.ROLLING_OUT and same else running
+    return kept(ConditionType.WORKLOAD_AVAILABLE, old) if running.reason == Reason.ROLLING_OUT and same else running
 
 
-def _kept(kind: ConditionType, old: Json) -> Condition:
+def kept(kind: ConditionType, old: Json) -> Condition:
+    """A condition as it was."""
     return Condition(kind, old["status"], Reason(old["reason"]), old["message"])
 
 
-def _ready(done: Condition, adapter: DicomAdapter | None, running: Condition, reached: Address) -> Condition:
-    parts = [running, reached.condition]
+def _ready(done: Condition, adapter: Managed | None, gates: Sequence[Condition], own: Parts) -> Condition:
+    parts = list(gates)
     if done.reason != Reason.PAUSED:  # paused: Ready goes on telling about the workload
         parts.insert(0, done)
     if adapter and adapter.suspend and (done.true or done.reason == Reason.PAUSED):
-        return Condition(ConditionType.READY, "False", Reason.SUSPENDED, messages.suspended())
-    text = messages.ready(reached.endpoint) if reached.endpoint else reached.condition.message
-    if adapter and not reached.endpoint:
-        text = messages.ready_at_nodes(adapter.ae_title, reached.port)
-    return conditions.summarize(parts, Condition(ConditionType.READY, "True", Reason.AVAILABLE, text))
+        return Condition(ConditionType.READY, "False", Reason.SUSPENDED, own.suspended)
+    return conditions.summarize(parts, Condition(ConditionType.READY, "True", Reason.AVAILABLE, own.ready))
 
 
-def _kstatus(ready: Condition, done: Condition, running: Condition, reached: Condition, *, stuck: bool, waits: str) -> list[Condition]:
+def _kstatus(ready: Condition, done: Condition, gates: Sequence[Condition], *, stuck: bool, waits: str) -> list[Condition]:
     """Reconciling and Stalled: abnormal-true, absent when not true (kstatus), never both."""
     if done.reason in STALLED:
         return [Condition(ConditionType.STALLED, "True", done.reason, done.message)]
@@ -205,12 +251,12 @@ def _kstatus(ready: Condition, done: Condition, running: Condition, reached: Con
     if at_rest or done.reason == Reason.PAUSED:
         return []
     if stuck:
-        return [Condition(ConditionType.STALLED, "True", Reason.PROGRESS_DEADLINE_EXCEEDED, running.message)]
-    missing = running if not running.true else reached
+        return [Condition(ConditionType.STALLED, "True", Reason.PROGRESS_DEADLINE_EXCEEDED, gates[0].message)]
+    missing = next((gate for gate in gates if not gate.true), gates[-1])
     return [Condition(ConditionType.RECONCILING, "True", Reason.PROGRESSING, missing.message)]
 
 
-def _reached(view: View, adapter: DicomAdapter | None, previous: Json) -> Address:
+def _reached(view: View[DicomAdapter], adapter: DicomAdapter | None, previous: Json) -> Address:
     if adapter is None:
         return _kept_address(previous)
     service = view.observed.child(api.SERVICE, adapter.key.name)
@@ -225,9 +271,5 @@ def _kept_address(previous: Json) -> Address:
     if not old or old["reason"] not in set(Reason):  # another version of the operator may have other reasons
         return not_observed(messages.not_yet_applied())
     return Address(
-        _kept(ConditionType.ADDRESS_ASSIGNED, old), previous.get("address", ""), previous.get("port", 0), previous.get("endpoint", "")
+        kept(ConditionType.ADDRESS_ASSIGNED, old), previous.get("address", ""), previous.get("port", 0), previous.get("endpoint", "")
     )
-
-
-def _selector(name: str) -> dict[str, str]:
-    return {api.NAME_LABEL: api.APP_NAME, api.INSTANCE_LABEL: name}

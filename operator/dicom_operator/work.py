@@ -30,8 +30,9 @@ class Work:
         self.metrics.leads(value=True)
         self.prober.forget()
         self.queue.open()
-        for adapter in self.cache.all(api.ADAPTER):
-            self.queue.look(Key(adapter["metadata"]["namespace"], adapter["metadata"]["name"]))
+        for resource in api.RECONCILED:
+            for body in self.cache.all(resource):
+                self.queue.look(Key(body["metadata"]["namespace"], body["metadata"]["name"], resource.kind))
         workers = asyncio.create_task(self.queue.run(self.workers, self.reconciler.process), name="workers")
         probes = asyncio.create_task(self.prober.run(), name="probes")
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from dicom_operator import api, messages, render
+from dicom_operator import api, messages, render_workload
 from dicom_operator.api import ConditionType, Json, Reason
 from dicom_operator.conditions import Condition
 from dicom_operator.observe import PodReport
@@ -55,13 +55,13 @@ def lacks_pods(workload: Json | None) -> bool:
 
 
 def available(
-    wanted: int, deployment: Json | None, pods: Sequence[Json], reports: Mapping[str, PodReport | None], event: str = ""
+    wanted: int, deployment: Json | None, pods: Sequence[Json], reports: Mapping[str, PodReport | None], event: str = "", at_zero: str = ""
 ) -> Condition:
-    """Whether the wanted pods of this generation, and no others, serve. `event`: why a StatefulSet has too few; it has no condition."""
+    """Whether the wanted pods of this generation, and no others, serve. `event`: why a StatefulSet has too few. `at_zero`: a sentence."""
     if deployment is None:
         return not_observed(messages.workload_not_observed())
     if wanted == 0:
-        return _condition("False", Reason.SCALED_TO_ZERO, messages.scaled_to_zero())
+        return _condition("False", Reason.SCALED_TO_ZERO, at_zero or messages.scaled_to_zero())
     status = deployment.get("status") or {}
     current = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     ready, updated, total = (status.get(name, 0) for name in ("readyReplicas", "updatedReplicas", "replicas"))
@@ -80,7 +80,7 @@ def available(
         if report.reason in TOLD:
             return _condition("False", Reason(report.reason), report.message)
     if deadline_exceeded(deployment):
-        return _condition("False", Reason.PROGRESS_DEADLINE_EXCEEDED, messages.progress_deadline(render.PROGRESS_DEADLINE_SECONDS))
+        return _condition("False", Reason.PROGRESS_DEADLINE_EXCEEDED, messages.progress_deadline(render_workload.PROGRESS_DEADLINE_SECONDS))
     if current and updated == wanted and status.get("availableReplicas", 0) >= wanted and total > wanted:
         return _condition("False", Reason.ROLLING_OUT, messages.old_replicas_leaving())
     detail = next((report.message for report in unready if report.message), "") or next(filter(None, map(_waiting, pods)), "")
@@ -125,7 +125,10 @@ def _image_pull(pod: Json) -> Condition | None:
 def _out_of_memory(pod: Json) -> Condition | None:
     for container, ended in _ended(pod):
         if ended.get("reason") == "OOMKilled":
-            return _condition("False", Reason.OUT_OF_MEMORY, messages.out_of_memory(_name(pod), _memory_limit(pod, container["name"])))
+            exporter = (pod["metadata"].get("labels") or {}).get(api.COMPONENT_LABEL) == api.COMPONENTS[api.EXPORT.kind]
+            lower = {"lower": "spec.delivery.maxConcurrentFetches"} if exporter else {}
+            text = messages.out_of_memory(_name(pod), _memory_limit(pod, container["name"]), **lower)
+            return _condition("False", Reason.OUT_OF_MEMORY, text)
     return None
 
 

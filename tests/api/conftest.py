@@ -55,7 +55,8 @@ def namespace(api: Api) -> Iterator[Namespace]:
     found = Namespace(api, name)
     yield found
     found.scan()
-    api.delete(f"/apis/dicomadapter.io/v1alpha1/namespaces/{name}/dicomadapters")
+    for plural in ("dicomadapters", "dicomexports"):
+        api.delete(f"/apis/dicomadapter.io/v1alpha1/namespaces/{name}/{plural}")
 
 
 @pytest.fixture

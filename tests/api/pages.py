@@ -59,3 +59,23 @@ def report(
         "store": {"url": "x", "reason": store, "message": store_message},
     }
     return json.dumps(body).encode()
+
+
+def exporting(
+    *, destination: str = "Reachable", message: str = "the destination answers", delivering: str = "Delivering", exported: int = 0
+) -> bytes:
+    """What an exporter says."""
+    body = {
+        "version": 1,
+        "ready": True,
+        "reason": "Ready",
+        "message": "",
+        "source": {"name": "s", "reason": "Reachable", "message": "the source answers"},
+        "destination": {"name": "d", "reason": destination, "message": message},
+        "delivering": {"reason": delivering, "message": message},
+        "exported": exported,
+        "waiting": 0,
+        "retained": 0,
+        "oldestMessageTime": None,
+    }
+    return json.dumps(body).encode()

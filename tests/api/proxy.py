@@ -23,7 +23,7 @@ from aiohttp import web
 from tests.api.support import OWNED, Api
 from tests.support.kubernetes import wait_until
 
-WATCHED = (*OWNED, "dicomadapters", "pods")
+WATCHED = (*OWNED, "dicomadapters", "dicomexports", "pods")
 
 
 @dataclass(slots=True)

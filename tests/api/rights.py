@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-INVISIBLE = {"update dicomadapters/finalizers.dicomadapter.io"}
-"""Rights that no request of ours shows: an admission plug-in asks for this one when an owner reference blocks deletion."""
+INVISIBLE = {f"update {plural}/finalizers.dicomadapter.io" for plural in ("dicomadapters", "dicomexports")}
+"""Rights that no request of ours shows: an admission plug-in asks for these when an owner reference blocks deletion."""
 
 
 @dataclass(frozen=True, slots=True)

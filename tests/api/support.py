@@ -47,6 +47,7 @@ PATHS = {
     "networkpolicies": "/apis/networking.k8s.io/v1",
     "poddisruptionbudgets": "/apis/policy/v1",
     "dicomadapters": ADAPTERS,
+    "dicomexports": ADAPTERS,
 }
 OWNED = ("serviceaccounts", "configmaps", "deployments", "statefulsets", "services", "networkpolicies", "poddisruptionbudgets")
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
@@ -159,7 +160,7 @@ class Namespace:
 
     def scan(self) -> None:
         """Looks for canaries in what the operator has written here: status, events and children."""
-        canaries.scan({plural: json.dumps(self.all(plural)) for plural in ("dicomadapters", "events", *OWNED)})
+        canaries.scan({plural: json.dumps(self.all(plural)) for plural in ("dicomadapters", "dicomexports", "events", *OWNED)})
 
     def adapter(self, name: str = "ct-east", annotations: Mapping[str, str] | None = None, **spec: Any) -> Any:
         """Creates a DicomAdapter."""
@@ -170,6 +171,17 @@ class Namespace:
             "spec": {"aeTitle": "IMPORTADAPTER", "port": 2575, "dicomStore": STORE, **spec},
         }
         return self.create("dicomadapters", body)
+
+    def export(self, name: str = "to-pacs", **spec: Any) -> Any:
+        """Creates a DicomExport."""
+        source = {
+            "dicomStore": "projects/p/locations/l/datasets/d/dicomStores/s",
+            "pubsub": {"subscription": "projects/p/subscriptions/to-pacs"},
+        }
+        peer = {"aeTitle": "PACS", "host": "10.1.2.3", "port": 104}
+        found = {"source": source, "destination": {"peer": peer}, **spec}
+        body = {"apiVersion": "dicomadapter.io/v1alpha1", "kind": "DicomExport", "metadata": {"name": name}, "spec": found}
+        return self.create("dicomexports", body)
 
     def change(self, name: str = "ct-east", **spec: Any) -> None:
         """Changes fields of the spec, and waits until the operator has served the change."""

@@ -22,6 +22,7 @@ from tests.support.kubernetes import wait_until
 CHART = ROOT / "charts" / "dicom-operator"
 PREVIOUS = Path(__file__).with_name("previous")
 CRD = "dicomadapters.dicomadapter.io"
+EXPORTS = "dicomexports.dicomadapter.io"
 HA = "--set=replicas=2"
 
 
@@ -112,19 +113,19 @@ def test_the_plain_manifests_are_what_the_chart_makes_and_can_be_applied(api: Ap
 
 @pytest.fixture
 def crd(api: Api) -> Iterator[None]:
-    """Takes the CRD out of the way, for a release to bring it; afterwards it is there again, and nobody's."""
-    api.server.kubectl("delete", "crd", CRD)
+    """Takes the CRDs out of the way, for a release to bring them; afterwards they are there again, and nobody's."""
+    api.server.kubectl("delete", "crd", CRD, EXPORTS)
     yield
-    api.server.kubectl("delete", "crd", CRD, "--ignore-not-found")
+    api.server.kubectl("delete", "crd", CRD, EXPORTS, "--ignore-not-found")
     api.server.install_crds()
 
 
 @pytest.fixture
 def previous(tmp_path: Path) -> Path:
-    """The chart of the release before this one, whose CRD does not know `suspend` yet."""
+    """The chart of the release before this one, whose CRD does not know `suspend` yet, and which has none of exporters."""
     chart = tmp_path / "previous"
     shutil.copytree(PREVIOUS, chart)
-    (old,) = (document for document in rendered("x") if document["kind"] == "CustomResourceDefinition")
+    (old,) = (document for document in rendered("x") if document["metadata"]["name"] == CRD)
     old = copy.deepcopy(old)
     del old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["suspend"]
     text = json.dumps(old).replace("{{", "{{ `{{` }}")
@@ -147,6 +148,7 @@ def test_an_upgrade_brings_the_new_crd_and_a_rollback_the_old_one_and_no_adapter
     uid = namespace.adapter()["metadata"]["uid"]
     helm(api, "upgrade", "dicom-operator", str(CHART), where, HA)
     assert knows_suspend(api)
+    api.server.wait_served(EXPORTS)
     deployment = namespace.get("deployments", "dicom-operator")
     assert deployment["spec"]["strategy"]["type"] == "RollingUpdate"
     assert deployment["spec"]["replicas"] == 2
@@ -179,7 +181,7 @@ def test_two_releases_side_by_side_each_serve_their_own_namespace(api: Api, name
             arguments = [f"--namespace={each.name}", f"--set=watchNamespaces={{{each.name}}}", HA, *more]
             helm(api, "install", f"op-{each.name}", str(CHART), *arguments)
             stack.callback(helm, api, "uninstall", f"op-{each.name}", f"--namespace={each.name}")
-            api.server.wait_served(CRD)
+            api.server.wait_served(CRD, EXPORTS)
             name = f"op-{each.name}-dicom-operator"
             environment = {**api.server.environment, "KUBECONFIG": str(api.server.kubeconfig_for(name, each.name))}
             flags = (f"--namespace={each.name}", f"--operator-namespace={each.name}", f"--lease={name}")

@@ -233,7 +233,9 @@ def test_kubectl_get_tells_the_truth_about_each_in_one_line(server):
         {"type": "StoreReachable", "status": "False", "reason": "Unauthorized", "message": "403", "lastTransitionTime": since},
     ]
     write_status(server, "ct-east", {"conditions": conditions, "address": "10.8.0.4", "replicasSummary": "2/2"}, "--namespace=columns")
-    head, row = cells(server, "dicom", "--namespace=columns")
+    named = server.kubectl("get", "dicom", "--namespace=columns", "--output=name").stdout  # the category: of every kind of ours
+    assert named.split() == ["dicomadapter.dicomadapter.io/ct-east"]
+    head, row = cells(server, "dcm", "--namespace=columns")
     assert head == ["NAME", "AE TITLE", "READY", "REASON", "STORE", "ADDRESS", "REPLICAS", "AGE"]
     assert row[:-1] == ["ct-east", "IMPORTADAPTER", "True", "Available", "Unauthorized", "10.8.0.4", "2/2"]
     head, row = cells(server, "dcm", "--namespace=columns", "--output=wide")

@@ -23,12 +23,16 @@ CHART = ROOT / "charts" / "dicom-operator"
 CRD = yaml.safe_load((ROOT / "crds" / "dicomadapters.dicomadapter.io.yaml").read_text())
 NAMESPACE = "imaging"
 ADAPTERS = "dicomadapters.dicomadapter.io"
+EXPORTS = "dicomexports.dicomadapter.io"
 ALL = ["create", "delete", "get", "list", "patch", "watch"]
 # What the operator does, and nothing more: a right that is added here is a right that a stolen token has.
 RIGHTS = {
     ADAPTERS: ["list", "watch"],
     f"{ADAPTERS}/status": ["patch"],
     f"{ADAPTERS}/finalizers": ["update"],
+    EXPORTS: ["list", "watch"],
+    f"{EXPORTS}/status": ["patch"],
+    f"{EXPORTS}/finalizers": ["update"],
     "deployments.apps": ALL,
     "statefulsets.apps": ALL,
     "services": ALL,
@@ -120,6 +124,7 @@ def installed(install) -> str:
 def test_the_default_values_make_these_objects():
     assert set(render()) == {
         f"CustomResourceDefinition/{ADAPTERS}",
+        f"CustomResourceDefinition/{EXPORTS}",
         "ServiceAccount/dicom-operator",
         "ClusterRole/dicom-operator",
         "ClusterRoleBinding/dicom-operator",
@@ -131,12 +136,13 @@ def test_the_default_values_make_these_objects():
     }
 
 
-def test_the_crd_of_the_chart_is_the_one_in_crds():
-    crd = render()[f"CustomResourceDefinition/{ADAPTERS}"]
-    assert crd["spec"] == CRD["spec"]
+@pytest.mark.parametrize("name", [ADAPTERS, EXPORTS])
+def test_the_crd_of_the_chart_is_the_one_in_crds(name):
+    crd = render()[f"CustomResourceDefinition/{name}"]
+    assert crd["spec"] == yaml.safe_load((ROOT / "crds" / f"{name}.yaml").read_text())["spec"]
     assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert "annotations" not in render("--set=crds.keep=false")[f"CustomResourceDefinition/{ADAPTERS}"]["metadata"]
-    assert f"CustomResourceDefinition/{ADAPTERS}" not in render("--set=crds.enabled=false")
+    assert "annotations" not in render("--set=crds.keep=false")[f"CustomResourceDefinition/{name}"]["metadata"]
+    assert f"CustomResourceDefinition/{name}" not in render("--set=crds.enabled=false")
 
 
 def test_the_operator_has_the_rights_that_it_uses_and_no_others():

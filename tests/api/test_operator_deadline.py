@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dicom_operator import render
+from dicom_operator import render_workload
 from tests.api.faults.forked import ForkedOperator, run
 from tests.api.support import Api, Namespace
 from tests.support.kubernetes import condition, wait_until
@@ -16,7 +16,7 @@ TEXT = f"the new pods did not become ready within {SECONDS} s; `kubectl describe
 
 def run_hasty(arguments: list[str], environment: Mapping[str, str], log: str) -> None:
     """The operator, whose Deployments are given up early."""
-    render.PROGRESS_DEADLINE_SECONDS = SECONDS
+    render_workload.PROGRESS_DEADLINE_SECONDS = SECONDS
     run(arguments, environment, log)
 
 

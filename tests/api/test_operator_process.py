@@ -170,7 +170,7 @@ def test_a_right_that_is_missing_for_one_child(api: Api, namespace: Namespace):
     plurals = ["serviceaccounts", "configmaps", "deployments", "statefulsets", "services", "poddisruptionbudgets"]
     plurals += ["persistentvolumeclaims", "pods", "events"]
     rules = [
-        {**everything, "resources": [*plurals, "dicomadapters", "dicomadapters/status", "dicomadapters/finalizers"]},
+        {**everything, "resources": [*plurals, "dicomadapters", "dicomadapters/status", "dicomadapters/finalizers", "dicomexports"]},
         {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["get", "list", "watch"]},
     ]
     root = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace.name}"

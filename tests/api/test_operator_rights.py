@@ -86,6 +86,8 @@ def work(namespace: Namespace) -> None:
         namespace.delete("services", "ct-east")
         namespace.wait_for("services", "ct-east", not_uid=uid)
         wait_until("told", lambda count=count: [item["count"] for item in namespace.events("ChildRestored")] == [count])  # type: ignore[misc]
+    namespace.export()
+    wait_until("the exporter is seen", lambda: (namespace.get("dicomexports", "to-pacs").get("status") or {}).get("conditions"))
     leave_claim(namespace)
     namespace.change(**SPOOL)
     claims = "persistentvolumeclaims"
@@ -127,7 +129,7 @@ def test_the_operator_uses_every_right_that_the_chart_grants_and_needs_no_other(
 def test_without_the_right_on_finalizers_an_owner_reference_is_refused(api: Api, namespace: Namespace):
     documents = install(api, namespace, f"--set=watchNamespaces={{{namespace.name}}}")
     (role,) = (document for document in documents if document["kind"] == "Role")
-    role["rules"] = [rule for rule in role["rules"] if rule["resources"] != ["dicomadapters/finalizers"]]
+    role["rules"] = [rule for rule in role["rules"] if "dicomadapters/finalizers" not in rule["resources"]]
     api.server.kubectl("apply", "--filename=-", input=yaml.safe_dump(role))
     with OperatorProcess(environment(api, namespace), (f"--namespace={namespace.name}",)) as operator:
         operator.wait_ready()

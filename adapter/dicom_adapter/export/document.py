@@ -34,6 +34,10 @@ _READ = (
     "source", "destination", "callingAETitle", "filter", "grouping", "settleSeconds", "transcode", "delivery",
     "terminationGracePeriodSeconds", "logLevel",
 )  # fmt: skip
+_FOR_KUBERNETES = (
+    "ledger", "replicas", "suspend", "image", "imagePullSecrets", "resources", "nodeSelector", "tolerations", "affinity",
+    "topologySpreadConstraints", "priorityClassName", "podLabels", "podAnnotations", "serviceAccount",
+)  # fmt: skip
 _SUBSCRIPTION = re.compile(r"projects/[^/\s?#:]+/subscriptions/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 _TOPIC = re.compile(r"projects/[^/\s?#:]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 _CODE_STRING = re.compile(r"[A-Z0-9_]{1,16}")
@@ -56,7 +60,7 @@ def load(
 
 
 def _spec(spec: Reader, problems: Problems, google_hosts: tuple[str, ...], metadata: Reader | None) -> ExportConfig | None:
-    spec.close(_READ)
+    spec.close((*_READ, *_FOR_KUBERNETES))
     source = _source(spec, problems, google_hosts)
     destination = _destination(spec, problems, google_hosts)
     calling = spec.text("callingAETitle", "EXPORTADAPTER")

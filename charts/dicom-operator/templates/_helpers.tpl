@@ -42,14 +42,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What the operator does in the namespaces that it serves, and nothing more: it reads no Secrets. */}}
 {{- define "dicom-operator.rules" -}}
 - apiGroups: [dicomadapter.io]
-  resources: [dicomadapters]
+  resources: [dicomadapters, dicomexports]
   verbs: [list, watch]
 - apiGroups: [dicomadapter.io]
-  resources: [dicomadapters/status]
+  resources: [dicomadapters/status, dicomexports/status]
   verbs: [patch]
 # Where the API server enforces it, an owner reference that blocks deletion needs this right.
 - apiGroups: [dicomadapter.io]
-  resources: [dicomadapters/finalizers]
+  resources: [dicomadapters/finalizers, dicomexports/finalizers]
   verbs: [update]
 - apiGroups: [apps]
   resources: [deployments, statefulsets]

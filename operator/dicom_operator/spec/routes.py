@@ -49,13 +49,14 @@ def _route(item: Section, destinations: Sequence[str]) -> tuple[Match, Json]:
         if why := patterns.why_no_title(text):
             raise SpecError(f"{match.path}.callingAETitle", why)
         title = Pattern(text)
-    read = [_attribute(inner) for inner in match.sections("attributes")]
+    read = [attribute(inner) for inner in match.sections("attributes")]
     if read:
-        wanted["attributes"] = [attribute for _, attribute in read]
+        wanted["attributes"] = [written for _, written in read]
     return Match(title, tuple(looked for looked, _ in read)), {"match": wanted, "destinations": named}
 
 
-def _attribute(item: Section) -> tuple[tuple[int, tuple[Pattern, ...]], Json]:
+def attribute(item: Section) -> tuple[tuple[int, tuple[Pattern, ...]], Json]:
+    """What is looked at, and how it is written; raises SpecError."""
     keyword, values = item.text("keyword"), item.items("values")
     element = _element(keyword, f"{item.path}.keyword")
     if not values:

@@ -20,7 +20,7 @@ from dicom_operator import api, model
 from dicom_operator.api import ADAPTER, BY_KIND, OWNED, Json, Key, Resource
 from dicom_operator.cluster import Cluster
 from dicom_operator.difference import difference
-from dicom_operator.observe import controlling_adapter, is_ours, ref
+from dicom_operator.observe import controlling, is_ours, ref
 from dicom_operator.render import desired
 from dicom_operator.resync import Resync, Watches
 from dicom_operator.watch import Intake
@@ -157,7 +157,7 @@ class Life(RuleBasedStateMachine):
         """The garbage collector takes what an adapter that is gone has left."""
         adapter = self.cluster.objects.get(ADAPTER_REF)
         for name, found in list(self.cluster.objects.items()):
-            if controlling_adapter(found) and not (adapter and is_ours(found, adapter["metadata"]["uid"])):
+            if controlling(found) and not (adapter and is_ours(found, adapter["metadata"]["uid"])):
                 self.cluster.drop(*name)
 
     @rule()
@@ -234,7 +234,7 @@ class Life(RuleBasedStateMachine):
             self.settle()
             self.check()
             for name, found in list(self.cluster.objects.items()):
-                if name != ADAPTER_REF and not controlling_adapter(found):
+                if name != ADAPTER_REF and not controlling(found):
                     self.cluster.drop(*name)  # what is not ours goes, and with it the conflict
             self.foreign.clear()
             self.settle()
@@ -264,7 +264,7 @@ class Life(RuleBasedStateMachine):
         for name, found in self.foreign.items():
             assert self.cluster.objects[name] == found
         adapter = self.cluster.objects.get(ADAPTER_REF)
-        controlled = {name: found for name, found in self.cluster.objects.items() if controlling_adapter(found)}
+        controlled = {name: found for name, found in self.cluster.objects.items() if controlling(found)}
         if adapter is None:
             assert controlled == {}
             return
@@ -274,7 +274,7 @@ class Life(RuleBasedStateMachine):
             assert applied == ("False", "InvalidSpec")
             return
         wanted = {ref(child): child for child in desired(model.parse(adapter), CONFIG)}
-        disowned = {name for name, found in self.cluster.objects.items() if not controlling_adapter(found)} - {ADAPTER_REF}
+        disowned = {name for name, found in self.cluster.objects.items() if not controlling(found)} - {ADAPTER_REF}
         if wanted.keys() & disowned:
             assert applied == ("False", "NameConflict")
             return

@@ -164,7 +164,7 @@ async def test_the_first_listing_reads_every_kind_and_wakes_nobody(parts):
     assert [call[0] for call in lists.calls] == [resource.plural for resource in WATCHED]
     assert all(not cached for *_, cached in lists.calls)
     selectors = {plural: selector for plural, _, selector, _ in lists.calls}
-    assert selectors.pop("dicomadapters") == ""
+    assert [selectors.pop(plural) for plural in ("dicomadapters", "dicomexports")] == ["", ""]
     assert set(selectors.values()) == {"app.kubernetes.io/managed-by=dicom-operator,app.kubernetes.io/name=dicom-adapter"}
     assert woken == []  # who begins to lead looks at every adapter
     assert len(list(cache.all(ADAPTER))) == 2

@@ -96,7 +96,7 @@ def test_kopfs_settings():
     assert (settings.watching.server_timeout, settings.watching.client_timeout) == (300, 310)
     assert (settings.networking.request_timeout, settings.networking.connect_timeout) == (30, 10)
     assert (settings.process.ultimate_exiting_timeout or 99) < 30
-    assert len(settings.watching.label_selectors) == len(api.WATCHED) - 1
+    assert len(settings.watching.label_selectors) == len(api.WATCHED) - len(api.RECONCILED)
 
 
 def test_kopf_copies_and_compares_nothing_and_keeps_nothing_on_objects():
@@ -133,6 +133,7 @@ def test_metric_names_are_api():
         "dicom_operator_watch_last_event_timestamp_seconds",
         "dicom_operator_drift_corrected_total",
         "dicom_operator_adapter_condition",
+        "dicom_operator_export_condition",
     }
 
 

@@ -35,7 +35,9 @@ def build(
     if address:
         children[SERVICE.kind, "ct-east"] = address
     observed = Observed(children, pods or [], reports or {})
-    return status.build(View(adapter, model.parse(adapter) if parsed else None, condition, observed, names or {}), CONFIG, NOW)
+    return status.build(
+        View(adapter, model.parse(adapter) if parsed else None, condition, observed, names or {}), CONFIG, NOW, status.adapter_parts
+    )
 
 
 def conditions(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
