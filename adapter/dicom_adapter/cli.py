@@ -223,11 +223,8 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
     """Everything that is wrong with flags and document in one go."""
     errors, values = scanned.errors, scanned.values
     overrides = google_flags.overrides(values, errors)
-    http_port = google_flags.port_number("--http_port", values.get("--http_port", "8080"), errors)
     spool_directory = google_flags.spool_directory(values, errors)
-    style = values.get("--log_format", "json")
-    if style not in ("json", "text"):
-        errors.append(ConfigError("--log_format", f"'{style[:20]}' is not known; write json or text"))
+    own = startup.own_flags(values, errors)
     text = startup.read_document(values["--config"], errors) if "--config" in values else None
     file_given = "--config" in values or any(error.path == "--config" for error in errors)
     aliases = {path: flag for path, flag in google_flags.aliases(values).items() if not file_given or path in overrides}
@@ -243,9 +240,9 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         raise ConfigErrors(errors)
     config = replaced(config, namespace=config.namespace or environment.pod_namespace)
     surroundings = Surroundings(
-        mounts=Path(values.get("--mounts_directory") or startup.MOUNTS),
-        http_host=values.get("--http_host", ""),
-        http_port=http_port or 0,
+        mounts=own.mounts,
+        http_host=own.http_host,
+        http_port=own.http_port,
         port_flag="--dimse_port" if "spec.port" in overrides or not file_given else "spec.port",
         temporary_directory=environment.temporary_directory,
         proxies=environment.proxies,
@@ -253,4 +250,4 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         pod_name=environment.pod_name,
         orders=values.get("--orders", ""),
     )
-    return _Plan(config, surroundings, "json" if style == "json" else "text")
+    return _Plan(config, surroundings, own.style)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from dicom_adapter import __version__, credentials, destinations, dimse, messages, spooler
-from dicom_adapter.auth.mounted import Missing, Unusable
-from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.config import Acknowledge, Config
 from dicom_adapter.delivery import assembly
 from dicom_adapter.delivery.pipeline import Delivered
@@ -26,7 +22,8 @@ from dicom_adapter.delivery.verdict import Outcome
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
 from dicom_adapter.environment import SPOOL_DIRECTORY, TEMPORARY_DIRECTORY, CannotRun
-from dicom_adapter.health import Heartbeat, application, serve
+from dicom_adapter.health import Heartbeat, application
+from dicom_adapter.lifecycle import http, stop_signals, wait_for_credentials, why
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.metrics import Metrics
 from dicom_adapter.observer import NodeObserver
@@ -42,7 +39,6 @@ from dicom_adapter.state import NodeState, Reason
 
 _log = logging.getLogger(__name__)
 _EXIT_MARGIN = 5.0  # seconds of the grace period that are left for the end of the process
-_CREDENTIALS_SECONDS = 2.0  # between two looks for a missing Secret
 _FLUSH_SECONDS = 5.0
 _OTHER_CONNECTIONS = 4  # beside the uploads: the probe, what is looked up after a conflict
 _SETTLE_SECONDS = 4.0
@@ -95,10 +91,10 @@ class Node:
         heartbeat = Heartbeat(time.monotonic)
         app = application(self._state, heartbeat, self._registry)
         access = credentials.access(self._config.credentials, self._where.mounts)
-        with self._signal_handlers():
+        with stop_signals(self._signals):
             async with contextlib.AsyncExitStack() as stack:
                 stack.push_async_callback(self._end_tasks)
-                await stack.enter_async_context(self._http(app))
+                await stack.enter_async_context(http(app, self._where.http_host, self._where.http_port))
                 client = await stack.enter_async_context(
                     self._client(access, self._config.delivery.max_concurrent_uploads + _OTHER_CONNECTIONS)
                 )
@@ -109,7 +105,7 @@ class Node:
                 google = self._config.store.healthcare_path is not None
                 probe = Probe(way, asks_for_permission=google, state=self._state, log=self._log)
                 others = await stack.enter_async_context(self._destinations())
-                if not await self._wait_for_credentials(access):
+                if not await wait_for_credentials(access, self._config.namespace, self._state, self._log, self._signals):
                     return 0
                 delivering = self._deliver(client)
                 targets = [delivering.target, *others.targets]
@@ -128,28 +124,6 @@ class Node:
                 return await self._drain()
 
     # -- start -------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _signal_handlers(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        wanted = (signal.SIGTERM, signal.SIGINT)
-        for number in wanted:
-            loop.add_signal_handler(number, self._signals.put_nowait, number)
-        try:
-            yield
-        finally:
-            for number in wanted:
-                loop.remove_signal_handler(number)
-
-    @contextlib.asynccontextmanager
-    async def _http(self, app: object) -> AsyncIterator[int]:
-        try:
-            async with serve(app, self._where.http_host, self._where.http_port) as port:  # type: ignore[arg-type]
-                yield port
-        except OSError as error:
-            if isinstance(error, socket.gaierror):
-                raise CannotRun(messages.no_address("--http_host", self._where.http_host, _why(error))) from error
-            raise CannotRun(messages.cannot_listen("--http_port", self._where.http_port, _why(error))) from error
 
     def _client(self, access: credentials.Access, connections: int) -> DicomwebClient:
         return DicomwebClient(
@@ -171,21 +145,6 @@ class Node:
             self._state.destinations = found.states
             self._others = found
             yield found
-
-    async def _wait_for_credentials(self, access: credentials.Access) -> bool:
-        """Until what the configuration names is mounted and usable; False when a signal came first."""
-        while True:
-            try:
-                await access.prepare()
-            except (Missing, Unusable, CredentialsUnavailable) as error:
-                reason, text = credentials.explain(error, self._config.namespace)
-                if self._state.become(reason, text):
-                    self._log.write(Severity.ERROR, str(reason), text)
-            else:
-                return True
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
-                return False
 
     async def _start_spool(self, targets: Sequence[Target], doubt: Doubt, stack: contextlib.AsyncExitStack) -> Spool:
         """What is in it is delivered before anything is added, and also when nothing will be. Raises CannotRun."""
@@ -254,7 +213,7 @@ class Node:
         try:
             await server.start("", config.port)
         except OSError as error:
-            raise CannotRun(messages.cannot_listen(self._where.port_flag, config.port, _why(error))) from error
+            raise CannotRun(messages.cannot_listen(self._where.port_flag, config.port, why(error))) from error
         self._server = server
         text = messages.listening(config.ae_title, server.port, config.store.url)
         self._state.become(Reason.READY, text)
@@ -348,9 +307,3 @@ def _limits(config: Config) -> dimse.Limits:
         dimse_timeout=float(limits.dimse_timeout_seconds),
         idle_timeout=float(limits.idle_timeout_seconds),
     )
-
-
-def _why(error: OSError) -> str:
-    """`address already in use`."""
-    text = error.strerror or str(error)
-    return text.rpartition(": ")[2].lower()

@@ -1,13 +1,16 @@
-"""What every command does before it begins: its document read, as many open files as there may be, the event loop."""
+"""What every command does before it begins: its document and flags read, as many open files as there may be, the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dicom_adapter.config import KIND, ConfigError
+from dicom_adapter.google_flags import port_number
 
 MOUNTS = "/etc/dicom-adapter"
 _MAXIMUM_DOCUMENT = 1 << 20
@@ -30,6 +33,26 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFlags:
+    """What the flags say that every process has."""
+
+    mounts: Path
+    http_host: str
+    http_port: int
+    style: Literal["json", "text"]
+
+
+def own_flags(values: Mapping[str, str], errors: list[ConfigError]) -> OwnFlags:
+    """Notes what is wrong with them."""
+    http_port = port_number("--http_port", values.get("--http_port", "8080"), errors)
+    style = values.get("--log_format", "json")
+    if style not in ("json", "text"):
+        errors.append(ConfigError("--log_format", f"'{style[:20]}' is not known; write json or text"))
+    mounts = Path(values.get("--mounts_directory") or MOUNTS)
+    return OwnFlags(mounts, values.get("--http_host", ""), http_port or 0, "json" if style == "json" else "text")
 
 
 def read_document(name: str, errors: list[ConfigError], kind: str = KIND) -> str | None:

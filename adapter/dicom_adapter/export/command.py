@@ -8,16 +8,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
-from pathlib import Path
 from typing import TextIO
 
 from dicom_adapter import allocator, flags, logs, startup
-from dicom_adapter.config import ConfigError, ConfigErrors
+from dicom_adapter.config import ConfigErrors
 from dicom_adapter.environment import CannotRun, Environment
 from dicom_adapter.export import document, google_flags
 from dicom_adapter.export.config import KIND, ExportConfig
 from dicom_adapter.export.node import ExportNode, Surroundings
-from dicom_adapter.google_flags import port_number
 
 _CANNOT_RUN, _WRONG = 1, 2
 _OWN_FLAGS = (
@@ -80,10 +78,7 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         if errors:  # one of these may be the flag that is missed
             raise ConfigErrors(errors) from None
         raise
-    http_port = port_number("--http_port", values.get("--http_port", "8080"), errors)
-    style = values.get("--log_format", "json")
-    if style not in ("json", "text"):
-        errors.append(ConfigError("--log_format", f"'{style[:20]}' is not known; write json or text"))
+    own = startup.own_flags(values, errors)
     text = startup.read_document(values["--config"], errors, KIND) if "--config" in values else None
     aliases = {path: flag for path, flag in google_flags.ALIASES.items() if not file_given or path in overrides}
     config: ExportConfig | None = None
@@ -96,13 +91,13 @@ def _plan(scanned: flags.Scanned, environment: Environment, google_hosts: Sequen
         raise ConfigErrors(errors)
     config = replaced(config, namespace=config.namespace or environment.pod_namespace)
     surroundings = Surroundings(
-        mounts=Path(values.get("--mounts_directory") or startup.MOUNTS),
-        http_host=values.get("--http_host", ""),
-        http_port=http_port or 0,
+        mounts=own.mounts,
+        http_host=own.http_host,
+        http_port=own.http_port,
         proxies=environment.proxies,
         ledger=values.get("--ledger", ""),
     )
-    return _Plan(config, surroundings, "json" if style == "json" else "text")
+    return _Plan(config, surroundings, own.style)
 
 
 def usage() -> str:

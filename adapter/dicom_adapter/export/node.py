@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from dicom_adapter import __version__, credentials, dimse
-from dicom_adapter import messages as node_messages
-from dicom_adapter.auth.mounted import Missing, Unusable
-from dicom_adapter.auth.tokens import CredentialsUnavailable
 from dicom_adapter.config import Credentials, DicomStore
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dicomweb.proxies import NO_PROXIES, Proxies
@@ -42,14 +37,14 @@ from dicom_adapter.export.state import ExportState
 from dicom_adapter.export.studies import Studies
 from dicom_adapter.export.sweep import Reconciling, SweepSource
 from dicom_adapter.export.web import WebDestination
-from dicom_adapter.health import Heartbeat, application, serve
+from dicom_adapter.health import Heartbeat, application
+from dicom_adapter.lifecycle import http, stop_signals, wait_for_credentials
 from dicom_adapter.logs import EventLog, Severity
 from dicom_adapter.state import Reason
 from dicom_adapter.transform.worker import Transcoder
 
 FLIGHT_BYTES = 256 << 20
 _EXIT_MARGIN = 5.0  # seconds of the grace period that are left for the end of the process
-_CREDENTIALS_SECONDS = 2.0
 _FLUSH_SECONDS = 5.0
 _OTHER_CONNECTIONS = 4
 
@@ -102,15 +97,16 @@ class ExportNode:
         """Works until a signal. Raises CannotRun when the HTTP port is taken."""
         heartbeat = Heartbeat(time.monotonic)
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(self._signal_handlers())
+            stack.enter_context(stop_signals(self._signals))
             stack.callback(lambda: self._log.flush(everything=True))
-            await stack.enter_async_context(self._http(application(self._state, heartbeat, self._registry)))
+            app = application(self._state, heartbeat, self._registry)
+            await stack.enter_async_context(http(app, self._where.http_host, self._where.http_port))
             background = await stack.enter_async_context(_Background())
             background.start(heartbeat.run())
             background.start(self._flush())
             accesses = self._accesses()
             for access in accesses:
-                if not await self._wait_for_credentials(access):
+                if not await wait_for_credentials(access, self._config.namespace, self._state, self._log, self._signals):
                     return 0
             source, destination = await self._ends(stack, accesses)
             exporter = self._exporter = self._assemble(source, destination, stack)
@@ -235,44 +231,6 @@ class ExportNode:
         )
 
     # -- start and end -----------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _signal_handlers(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        wanted = (signal.SIGTERM, signal.SIGINT)
-        for number in wanted:
-            loop.add_signal_handler(number, self._signals.put_nowait, number)
-        try:
-            yield
-        finally:
-            for number in wanted:
-                loop.remove_signal_handler(number)
-
-    @contextlib.asynccontextmanager
-    async def _http(self, app: object) -> AsyncIterator[int]:
-        try:
-            async with serve(app, self._where.http_host, self._where.http_port) as port:  # type: ignore[arg-type]
-                yield port
-        except OSError as error:
-            why = (error.strerror or str(error)).rpartition(": ")[2].lower()
-            if isinstance(error, socket.gaierror):
-                raise CannotRun(node_messages.no_address("--http_host", self._where.http_host, why)) from error
-            raise CannotRun(node_messages.cannot_listen("--http_port", self._where.http_port, why)) from error
-
-    async def _wait_for_credentials(self, access: credentials.Access) -> bool:
-        """Until what the configuration names is mounted and usable; False when a signal came first."""
-        while True:
-            try:
-                await access.prepare()
-            except (Missing, Unusable, CredentialsUnavailable) as error:
-                reason, text = credentials.explain(error, self._config.namespace)
-                if self._state.become(reason, text):
-                    self._log.write(Severity.ERROR, str(reason), text)
-            else:
-                return True
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._signals.get(), _CREDENTIALS_SECONDS)
-                return False
 
     async def _stopped(self) -> None:
         await self._signals.get()
