@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from dicom_adapter.metrics import Metrics as AdapterMetrics
 from dicom_operator.api import Reason
 from dicom_operator.events import WARNINGS
+from dicom_operator.exporting import REACH
 from dicom_operator.metrics import Metrics as OperatorMetrics
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,3 +51,8 @@ def test_the_runbook_explains_every_reason_that_can_keep_an_adapter_unready():
     explained = set(re.findall(r"`(\w+)`(?=[, ][^|]*\|)", table)) & set(Reason)
     passing = {Reason.APPLY_FAILED, Reason.RECONCILING, Reason.ROLLING_OUT, Reason.ADDRESS_PENDING}
     assert {*WARNINGS, *passing} - {Reason.PUBLIC_ADDRESS} <= explained
+
+
+def test_the_runbook_explains_every_reason_of_an_exporters_two_sides():
+    text = "".join(PAGE.partition(f"### DicomExport{side}Unavailable")[2].partition("\n###")[0] for side in ("Source", "Destination"))
+    assert REACH - {Reason.NOT_PROBED, Reason.REACHABLE} <= set(re.findall(r"`(\w+)`", text))
