@@ -95,7 +95,7 @@ def kubectl(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
 def scan(kubectl: Kubectl, pods: str) -> None:
     """Looks for canaries in what pods have logged, and in the resources and events beside them."""
     logs = kubectl.run("logs", pods, "--all-containers", "--tail=-1", check=False).stdout
-    objects = kubectl.run("get", "dicomadapters,events", "--output=json", check=False).stdout
+    objects = kubectl.run("get", "dicomadapters,dicomexports,events", "--output=json", check=False).stdout
     canaries.scan({f"logs in {kubectl.namespace}": logs, f"resources and events in {kubectl.namespace}": objects})
 
 

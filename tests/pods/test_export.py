@@ -1,34 +1,51 @@
-"""examples/export.yaml on a cluster: what arrives in the store reaches a node, and waits while the node is away."""
+"""A DicomExport on a cluster: what arrives in the store reaches a node, and waits while the node is away."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import urllib.request
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
-from tests.pods.conftest import ROOT, STORE
-from tests.support.dicom import generated, split
+from tests.adapter.dimse.peers import read, storescp
+from tests.pods.conftest import ROOT, STORE, Adapters
+from tests.support.adapter import dcmsend
+from tests.support.dicom import generated, split, write_samples
 from tests.support.exporting import StoreNode, part10
-from tests.support.kubernetes import Kubectl, wait_until
+from tests.support.kubernetes import Kubectl, condition, wait_until
 from tests.support.pubsub import SUBSCRIPTION, PubSub
 
 NODE = "10.10.0.1"
+NAMES = ("CT", "MR implicit", "JPEG baseline", "JPEG-LS", "RLE")
 
 
-def example(pubsub: str, port: int) -> list[dict[str, Any]]:
-    """The example's objects, with what a reader changes in them changed."""
-    objects = list(yaml.safe_load_all((ROOT / "examples" / "export.yaml").read_text()))
-    by_kind = {one["kind"]: one for one in objects}
-    by_kind["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"] = "localhost/dicom-adapter:dev"
-    document = yaml.safe_load(by_kind["ConfigMap"]["data"]["dicomexport.yaml"])
-    document["source"] = {"dicomStore": STORE, "pubsub": {"subscription": SUBSCRIPTION, "endpoint": pubsub, "allowInsecure": True}}
-    document["destination"]["peer"] |= {"host": NODE, "port": port}
-    by_kind["ConfigMap"]["data"]["dicomexport.yaml"] = yaml.safe_dump(document)
-    by_kind["NetworkPolicy"]["spec"]["egress"].append({"to": [{"ipBlock": {"cidr": f"{NODE}/32"}}]})
-    return objects
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """DicomExports of one namespace."""
+
+    kubectl: Kubectl
+
+    def apply(self, pubsub: str, port: int) -> None:
+        """examples/dicomexport.yaml with what a reader changes in it changed; waits as a user would until it is ready."""
+        resource = yaml.safe_load((ROOT / "examples" / "dicomexport.yaml").read_text())
+        source = {"dicomStore": STORE, "pubsub": {"subscription": SUBSCRIPTION, "endpoint": pubsub, "allowInsecure": True}}
+        resource["spec"]["source"] = source
+        resource["spec"]["destination"]["peer"] |= {"host": NODE, "port": port}
+        self.kubectl.apply(resource)
+        self.kubectl("wait", "--for=create", "dicomexport/to-pacs")
+        self.kubectl("wait", "--for=condition=Ready", "dicomexport/to-pacs", "--timeout=120s")
+
+    def row(self) -> dict[str, str]:
+        """What `kubectl get dicomexports` says of it; {} while a column is empty."""
+        heads, values = (line.split() for line in self.kubectl("get", "dicomexports").splitlines())
+        return dict(zip(heads, values, strict=True)) if len(heads) == len(values) else {}
+
+    def shows(self, **columns: str) -> None:
+        """Waits until it says this."""
+        wait_until(f"kubectl get dicomexports says {columns}", lambda: columns.items() <= self.row().items())
 
 
 def stored() -> tuple[str, str]:
@@ -37,34 +54,73 @@ def stored() -> tuple[str, str]:
     base = STORE.removesuffix("/dicom-web")
     with urllib.request.urlopen(urllib.request.Request(f"{base}/instances", data=content, method="POST"), timeout=30) as answer:
         number = json.load(answer)["ID"]
-    with urllib.request.urlopen(f"{base}/instances/{number}/simplified-tags", timeout=30) as answer:
+    return notification(number), str(split(content)[0].MediaStorageSOPInstanceUID)
+
+
+def notification(number: str) -> str:
+    """What a store that publishes would have published of it; Orthanc publishes nothing."""
+    with urllib.request.urlopen(f"{STORE.removesuffix('/dicom-web')}/instances/{number}/simplified-tags", timeout=30) as answer:
         tags = json.load(answer)
     uids = [tags[keyword] for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
-    assert str(split(content)[0].MediaStorageSOPInstanceUID) == uids[2]
-    return "studies/{}/series/{}/instances/{}".format(*uids), uids[2]
+    return "studies/{}/series/{}/instances/{}".format(*uids)
 
 
 async def test_an_image_in_the_store_reaches_a_node_and_waits_while_it_is_away(kubectl: Kubectl) -> None:
+    exports = Exports(kubectl)
     async with PubSub(host=NODE) as pubsub, StoreNode(host=NODE) as node:
-        kubectl.apply(*example(pubsub.url, node.port))
-        await asyncio.to_thread(kubectl, "rollout", "status", "deployment/to-pacs", "--timeout=60s")
+        await asyncio.to_thread(exports.apply, pubsub.url, node.port)
         text, uid = await asyncio.to_thread(stored)
         await pubsub.acknowledged(await pubsub.publish(text), 60)
         assert set(node.log.received) == {uid}
+        row = {"NAME": "to-pacs", "DESTINATION": f"PACS@{NODE}:{node.port}", "READY": "True", "REASON": "Available"}
+        await asyncio.to_thread(exports.shows, **row, PEER="Reachable", EXPORTED="1")
 
         await node.stop()
         later = [await asyncio.to_thread(stored) for _ in range(3)]
         ids = await pubsub.publish(*(text for text, _ in later))
-
-        def status() -> Any:
-            (pod,) = kubectl.get("pods", **{"app.kubernetes.io/name": "to-pacs"})
-            path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod['metadata']['name']}:8080/proxy/status"
-            return json.loads(kubectl("get", "--raw", path))
-
-        await asyncio.to_thread(wait_until, "/status says that the node is down", lambda: status()["destination"]["reason"] == "Refused")
-        found = await asyncio.to_thread(kubectl.get, "deployment", "to-pacs")
-        assert found["status"]["readyReplicas"] == 1, "a node that is away leaves the exporter ready"
+        await asyncio.to_thread(exports.shows, **row, PEER="Refused")
+        found = await asyncio.to_thread(kubectl.get, "dicomexport", "to-pacs")
+        reachable = condition(found, "DestinationReachable")
+        assert (reachable["status"], reachable["reason"]) == ("False", "Refused")
+        assert f"{NODE}:{node.port}" in reachable["message"]
+        assert (condition(found, "Delivering")["status"], condition(found, "Delivering")["reason"]) == ("False", "DestinationDown")
+        assert condition(found, "SourceReachable")["status"] == "True"
         await node.start()
-        await pubsub.acknowledged(ids, 60)
+        messages = await pubsub.acknowledged(ids, 90)
+        assert [messages[one].deliveries for one in ids] == [1, 1, 1], "an outage costs no message an attempt"
         assert set(node.log.received) == {uid, *(uid for _, uid in later)}
         assert set(node.log.counts.values()) == {1}
+        await asyncio.to_thread(exports.shows, **row, PEER="Reachable")
+
+
+async def test_an_image_sent_to_an_adapter_ends_in_another_node_byte_for_byte(kubectl: Kubectl, tmp_path: Path) -> None:
+    files = write_samples(tmp_path, NAMES)
+    with storescp(tmp_path / "straight", "+xa") as port:  # dcmsend leaves trailing padding out and writes sequences anew
+        await dcmsend(port, files)
+    sent = set(map(read, (tmp_path / "straight").iterdir()))
+    assert len(sent) == len(NAMES)
+    received = tmp_path / "received"
+    exports = Exports(kubectl)
+    async with PubSub(host=NODE) as pubsub:
+        with storescp(received, "+xa") as port:
+            adapter, _ = await asyncio.gather(
+                asyncio.to_thread(Adapters(kubectl).apply), asyncio.to_thread(exports.apply, pubsub.url, port)
+            )
+            await dcmsend(adapter["status"]["port"], files, host=adapter["status"]["address"])
+            ids = await pubsub.publish(
+                *[await asyncio.to_thread(notification, number) for number in await asyncio.to_thread(numbers, files)]
+            )
+            await pubsub.acknowledged(ids, 60)
+        assert set(map(read, received.iterdir())) == sent
+
+
+def numbers(files: list[Path]) -> list[str]:
+    """The store's own names of what it has of these."""
+    found = []
+    for file in files:
+        uid = split(file.read_bytes())[0].MediaStorageSOPInstanceUID
+        lookup = urllib.request.Request(f"{STORE.removesuffix('/dicom-web')}/tools/lookup", data=str(uid).encode(), method="POST")
+        with urllib.request.urlopen(lookup, timeout=30) as answer:
+            found += [item["ID"] for item in json.load(answer) if item["Type"] == "Instance"]
+    assert len(found) == len(files), found
+    return found

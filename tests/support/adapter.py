@@ -204,8 +204,8 @@ async def run(*arguments: str, environment: Mapping[str, str] | None = None) -> 
     return process.returncode, *printed
 
 
-async def dcmsend(port: int, files: Sequence[Path], *, called: str = "GATE", calling: str = "CT1") -> str:
+async def dcmsend(port: int, files: Sequence[Path], *, host: str = "127.0.0.1", called: str = "GATE", calling: str = "CT1") -> str:
     """Sends files with dcmtk's dcmsend; gives what it prints."""
-    command = ("dcmsend", "--debug", "--no-uid-checks", "-aet", calling, "-aec", called, "127.0.0.1", str(port), *map(str, files))
+    command = ("dcmsend", "--debug", "--no-uid-checks", "-aet", calling, "-aec", called, host, str(port), *map(str, files))
     _, out, err = await run(*command, environment={"TCP_NODELAY": "1"})
     return out + err
