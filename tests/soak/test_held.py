@@ -169,7 +169,7 @@ def hold(peers: list[Slow], mortal: list[Slow], pause: float) -> None:
 
 async def test_slow_and_never_reading_peers_end_with_their_timers_and_hurt_nobody(long: bool) -> None:
     lorises, hogs = (256, 64) if long else (64, 8)
-    limits = {} if long else {"association_timeout": 2, "dimse_timeout": 4}
+    limits = {} if long else {"association_timeout": 5, "dimse_timeout": 10}
     async with Sink(**LIMITS, **limits) as server:
         await asyncio.to_thread(serve_once, server.port, 1, os.urandom(40_000))
         empty = await server.vitals_when_quiet()

@@ -52,7 +52,7 @@ from tests.support.rawscu import (
 )
 
 Play = Callable[[Reader, Writer], Awaitable[None]]
-QUICK = Limits(connect_timeout=0.3, association_timeout=0.3, dimse_timeout=0.3, response_timeout=0.3, max_data_set_bytes=10_000)
+QUICK = Limits(connect_timeout=1, association_timeout=1, dimse_timeout=1, response_timeout=1, max_data_set_bytes=10_000)
 ACCEPTANCE = associate_ac([(2 * number + 1, 0, context.transfer_syntaxes[0]) for number, context in enumerate(CONTEXTS)])
 RELEASE_RP = pdu(6, bytes(4))
 FOREVER = 3600.0
@@ -121,7 +121,7 @@ async def test_a_host_that_gives_no_answer() -> None:
         for sock in waiting:
             sock.close()
     assert caught.value.cause == "silent"
-    assert str(caught.value) == f"127.0.0.1:{port} gives no answer for 0.3 s: is the host down, or a firewall in the way?"
+    assert str(caught.value) == f"127.0.0.1:{port} gives no answer for 1 s: is the host down, or a firewall in the way?"
 
 
 async def test_a_network_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,8 +149,8 @@ async def test_something_else_than_a_dicom_node(play: Play) -> None:
 
 
 NO_ASSOCIATION: dict[str, tuple[Play, type[DimseError], str]] = {
-    "silence": (saying(), PeerSilent, "no answer to the association request for 0.3 s"),
-    "half an answer": (saying(ACCEPTANCE[:80]), PeerSilent, "no answer to the association request for 0.3 s"),
+    "silence": (saying(), PeerSilent, "no answer to the association request for 1 s"),
+    "half an answer": (saying(ACCEPTANCE[:80]), PeerSilent, "no answer to the association request for 1 s"),
     "a close at once": (saying(then="close"), AssociationLost, "closed the connection without an answer|connection was lost"),
     "a close after the request": (saying(b"", then="close"), AssociationLost, "closed the connection without an answer"),
     "a reset": (saying(b"", then="reset"), AssociationLost, "without an answer|connection was lost"),
@@ -256,13 +256,13 @@ def message(context_id: int, command: bytes, data: bytes | None = None) -> bytes
 
 ECHOED = message(1, response(0x8030, 1))
 IN_AN_ASSOCIATION: dict[str, tuple[Play, type[AssociationEnded], str]] = {
-    "silence": (saying(ACCEPTANCE, b""), PeerSilent, "no response for 0.3 s"),
+    "silence": (saying(ACCEPTANCE, b""), PeerSilent, "no response for 1 s"),
     "a close": (saying(ACCEPTANCE, b"", then="close"), AssociationLost, "closed the connection without a release"),
     "a reset": (saying(ACCEPTANCE, b"", then="reset"), AssociationLost, "connection"),
     "an abort": (saying(ACCEPTANCE, ABORT), AssociationAborted, "the peer's application aborted"),
     "a release": (saying(ACCEPTANCE, RELEASE_RQ), AssociationReleased, "the peer has released the association"),
     "another association": (saying(ACCEPTANCE, ACCEPTANCE), PeerViolation, "unexpected A_ASSOCIATE_AC"),
-    "half a response": (saying(ACCEPTANCE, ECHOED[:20]), PeerSilent, "no data for 0.3 s inside a message"),
+    "half a response": (saying(ACCEPTANCE, ECHOED[:20]), PeerSilent, "no data for 1 s inside a message"),
     "a response to something else": (saying(ACCEPTANCE, message(1, response(0x8030, 77))), PeerViolation, "where nothing was asked"),
     "a response of another kind": (saying(ACCEPTANCE, message(1, response(0x8001, 1))), PeerViolation, "where nothing was asked"),
     "a response elsewhere": (saying(ACCEPTANCE, message(3, response(0x8030, 1))), PeerViolation, "where nothing was asked"),
@@ -324,7 +324,7 @@ async def test_a_find_that_stalls_after_some_responses() -> None:
     async with impostor(saying(ACCEPTANCE, b"", found * 3)) as peer:
         association = await dial(peer)
         count = 0
-        with pytest.raises(PeerSilent, match=r"no response for 0\.3 s"):
+        with pytest.raises(PeerSilent, match=r"no response for 1 s"):
             async for one in association.find(STUDY_ROOT_FIND, b"ab"):
                 count += one.pending
         assert count == 3
@@ -340,7 +340,7 @@ async def test_a_peer_that_does_not_read_what_is_stored() -> None:
     async with impostor(saying(ACCEPTANCE)) as peer:
         association = await dial(peer)
         async with asyncio.timeout(60):
-            with pytest.raises(PeerSilent, match=r"left what we send unread for 0\.3 s"):
+            with pytest.raises(PeerSilent, match=r"left what we send unread for 1 s"):
                 await association.store(SopInstance(CT_STORAGE, "1.2", EXPLICIT, endless()))
         await association.release()
 
@@ -404,7 +404,7 @@ async def test_a_peer_that_does_not_agree_to_a_release_is_left() -> None:
         async with asyncio.timeout(60):
             await association.release()
         assert isinstance(association.end, PeerSilent)
-        assert str(association.end) == "no answer to the release for 0.3 s"
+        assert str(association.end) == "no answer to the release for 1 s"
 
 
 async def test_a_release_collision() -> None:
