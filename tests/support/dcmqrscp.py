@@ -54,5 +54,5 @@ class Dcmqrscp:
     def __exit__(self, *_: object) -> None:
         assert self._process
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
         self._directory.cleanup()

@@ -142,7 +142,7 @@ async def test_a_data_set_that_nobody_wants_any_more_never_looks_complete_to_who
     await asyncio.sleep(0)
     body.discard()
     with pytest.raises(DataSetInterrupted):
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 60)
     with pytest.raises(DataSetInterrupted):
         await anext(body)
     body.feed(b"def", last=True)
