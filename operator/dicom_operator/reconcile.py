@@ -242,6 +242,8 @@ class Reconciler:
         for note in transitions(old, new, key.kind):
             await self._tell(view.body, note)
         await self._claims.refusals(key, view.body, old, new, view.observed)
+        if _plain(answer) != _plain(view.body) and not isinstance(outcome, Retry):
+            return RequeueAfter(0.0)  # it was changed meanwhile, and the watch will tell the cache nothing new
         return outcome
 
     def _hold(self, key: Key, old: Json, new: Json) -> float:
@@ -284,6 +286,11 @@ class Reconciler:
 
 def _key(body: Json) -> Key:
     return Key(body["metadata"]["namespace"], body["metadata"]["name"], body["kind"])
+
+
+def _plain(body: Json) -> Json:
+    """The metadata that others write: generation, labels, annotations."""
+    return {name: value for name, value in body["metadata"].items() if name not in ("resourceVersion", "managedFields")}
 
 
 def _was_applied(body: Json) -> bool:

@@ -73,6 +73,27 @@ async def test_what_only_goes_on_is_told_after_a_moment():
     assert await world.run() == RequeueAfter(HOLD_SECONDS)
 
 
+@pytest.mark.parametrize("paused", [False, True], ids=["a spec", "a pause"])
+async def test_what_changed_while_the_status_was_written_is_served_although_its_event_comes_too_late(paused: bool):
+    """The answer to our own write tells of it first, so that the event of the watch is no news."""
+    world = World()
+    await world.run()
+    new = copy.deepcopy(world.cluster.objects["DicomAdapter", "ct-east"])
+    if paused:
+        found = copy.deepcopy(new)
+        found["metadata"]["annotations"] = {"dicomadapter.io/reconcile": "disabled"}
+        world.cache.put(ADAPTER, world.cluster.put(found))
+    else:
+        world.change(aeTitle="NOT\\VALID")
+    new["metadata"]["generation"] = 3
+    event = world.cluster.put(new)  # the user mends it
+    assert await world.run() == RequeueAfter(0.0)
+    assert not world.cache.put(ADAPTER, event)
+    await world.run()
+    assert world.condition() == ("True", "Applied")
+    assert world.cluster.objects["DicomAdapter", "ct-east"]["status"]["observedGeneration"] == 3
+
+
 async def test_a_trouble_is_told_at_once_and_taken_back_at_once():
     world = World(replicas=2)
     await world.run()
