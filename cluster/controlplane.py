@@ -127,7 +127,7 @@ class ControlPlane:
             *("--use-service-account-credentials", f"--root-ca-file={self.certificates}/ca.crt"),
             f"--service-account-private-key-file={self.certificates}/service-account.key",
             *("--bind-address=127.0.0.1", f"--secure-port={self.controller_manager_port}"),
-            *("--kube-api-qps=200", "--kube-api-burst=400"),  # each controller; 20 a second are 200 s until 1000 Deployments have their pods
+            *("--kube-api-qps=200", "--kube-api-burst=400"),  # each controller; with 20 a thousand Deployments wait for minutes
         ]
 
 
