@@ -5,19 +5,23 @@ acknowledges, as Google's does for each of its threads. Ours is the process that
 CT images of 0.5 MB from the same sink and send them to dcmtk's storescp --fork --ignore. Each part is the median of its rounds; they take
 turns. On another machine only the ratios mean something.
 
-Then: how long a message takes from its publication to its end at 20 a second, and the memory that an image of two gigabytes takes.
+Then: how long a message takes from its publication to its end at 20 a second, what an outage of the node costs and how fast what has waited
+goes afterwards, and the memory that an image of two gigabytes takes.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import re
+import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import warnings
@@ -63,6 +67,15 @@ class Bench:
         request = urllib.request.Request(self.pubsub + path, json.dumps(body).encode(), method=method)
         with urllib.request.urlopen(request) as response:
             return json.load(response)
+
+    def deliveries(self, numbers: range) -> int:
+        """The most that one of these has been delivered; all of them are acknowledged."""
+        texts = {f"{_STUDY}/{images.uid(number)}" for number in numbers}
+        with urllib.request.urlopen(f"{self.pubsub}/control/state") as response:
+            messages = [one for one in json.load(response)["messages"] if base64.b64decode(one["data"] or "").decode() in texts]
+        assert len(messages) == len(numbers)
+        assert all(one["acks"] for one in messages)
+        return max(int(one["deliveries"]) for one in messages)
 
     def delay(self, milliseconds: int) -> None:
         """How late the store's answers come."""
@@ -140,7 +153,7 @@ def _fresh(count: int) -> range:
 class Ours:
     """A running exporter."""
 
-    def __init__(self, bench: Bench, directory: Path) -> None:
+    def __init__(self, bench: Bench, directory: Path, node: int = 0) -> None:
         self._bench = bench
         self._port = free_port()
         document = {
@@ -148,24 +161,29 @@ class Ours:
                 "dicomStore": bench.store,
                 "pubsub": {"subscription": SUBSCRIPTION, "endpoint": bench.pubsub, "allowInsecure": True},
             },
-            "destination": {"peer": {"aeTitle": "SINK", "host": "127.0.0.1", "port": bench.node}},
+            "destination": {"peer": {"aeTitle": "SINK", "host": "127.0.0.1", "port": node or bench.node}},
             "delivery": {"maxConcurrentFetches": FETCHES},
         }
         file = directory / "export.json"
         file.write_text(json.dumps(document))
         arguments = ("export", f"--config={file}", f"--http_port={self._port}", "--http_host=127.0.0.1")
         self.process = Process(python("dicom_adapter", *arguments), quiet=True)
-        self._until(lambda: self.status()["destination"]["reason"] == "Reachable")
+        self.until(lambda: self.status()["destination"]["reason"] == "Reachable")
 
     def status(self) -> Any:
         """/status."""
         return json.loads(self._get("/status"))
 
+    def exported(self) -> int:
+        """Images so far."""
+        return int(self.status()["exported"])
+
     def _get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}") as response:
             return str(response.read().decode())
 
-    def _until(self, condition: Callable[[], bool]) -> None:
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Waits for it."""
         while True:
             try:
                 if condition():
@@ -181,19 +199,74 @@ class Ours:
 
     def export(self, numbers: range) -> float:
         """Exports these; gives images a second."""
-        before = self.status()["exported"]
+        before = self.exported()
         self._bench.publish(numbers)
         began = time.monotonic()
-        self._until(lambda: self.status()["exported"] - before >= len(numbers))
+        self.until(lambda: self.exported() - before >= len(numbers))
         return len(numbers) / (time.monotonic() - began)
 
     def paced(self, numbers: range, rate: float) -> None:
         """The same at a steady rate."""
-        before = self.status()["exported"]
+        before = self.exported()
         for number in numbers:
             self._bench.publish([number])
             time.sleep(1 / rate)
-        self._until(lambda: self.status()["exported"] - before >= len(numbers))
+        self.until(lambda: self.exported() - before >= len(numbers))
+
+
+class Door:
+    """What is left of a node that is down: connections are closed at once, and counted. A context manager."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.knocks = 0
+
+    def __enter__(self) -> Door:
+        self._socket = socket.create_server(("127.0.0.1", self._port))
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+        return self
+
+    def _answer(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                self.knocks += 1
+                connection.close()
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+
+def outage(bench: Bench, directory: Path, count: int, seconds: float) -> str:
+    """The node goes, so many messages come, and after a while it is back."""
+    node, port = receivers.storescp(directory, "")
+    ours = Ours(bench, directory, port)
+    try:
+        ours.export(_fresh(100))
+        usual = ours.export(_fresh(count // 4))
+        before = ours.exported()
+        node.end()
+        numbers = _fresh(count)
+        with Door(port) as door:
+            bench.publish(numbers)
+            time.sleep(seconds)
+        node, _ = receivers.storescp(directory, "", port)
+        ours.until(lambda: ours.exported() > before)
+        first, began = ours.exported(), time.monotonic()
+        ours.until(lambda: ours.exported() - before >= count)
+        rate = (count - (first - before)) / (time.monotonic() - began)
+        ours.process.drain()
+        most = bench.deliveries(numbers)
+        return (
+            f"node down for {seconds:.0f} s, {count:,} messages: {door.knocks / seconds:.2f} connections a second (aim: 2 at most), "
+            f"each message delivered {most} times at most, drained at {rate / usual:.0%} of the rate before (aim 80 %)"
+        )
+    finally:
+        ours.process.end()
+        node.end()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -201,6 +274,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="of each cell (default: %(default)s)")
     parser.add_argument("--images", type=int, default=1000, help="that ours exports in a round (default: %(default)s)")
+    parser.add_argument("--outage", type=float, default=60, metavar="SECONDS", help="for which the node is down (default: %(default)s)")
+    parser.add_argument("--backlog", type=int, default=10_000, help="messages that come meanwhile (default: %(default)s)")
     options = parser.parse_args(arguments)
     reached = True
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {FETCHES} fetches, 2 associations", flush=True)
@@ -212,7 +287,7 @@ def main(arguments: Sequence[str]) -> int:
                 found.delay(milliseconds)
                 rates: dict[str, list[float]] = {"naive": [], "ours": []}
                 for _ in range(options.rounds):
-                    ours.process.end()
+                    ours.process.drain()
                     rates["naive"].append(naive(found, 20))
                     ours = Ours(found, Path(temporary))
                     ours.export(_fresh(20))
@@ -221,17 +296,20 @@ def main(arguments: Sequence[str]) -> int:
                 reached &= fast / slow >= aim
                 print(f"{milliseconds:>5} ms {slow:>8.1f} {fast:>8.1f} {fast / slow:>7.1f} {aim:>5g}", flush=True)
             print(f"peak resident size of ours: {ours.process.peak_bytes() / 1e6:.0f} MB (aim 150)", flush=True)
-            ours.process.end()
+            ours.process.drain()
             ours = Ours(found, Path(temporary))
             ours.paced(_fresh(400), 20)
             buckets = ours.within()
             share = next(count for bound, count in buckets if bound == 0.5) / buckets[-1][1]
             print(f"20 messages a second, store 50 ms: {share:.1%} at their end within 0.5 s (aim 99 %)", flush=True)
             found.delay(0)
+            ours.process.drain()
+            print(outage(found, Path(temporary), options.backlog, options.outage), flush=True)
+            ours = Ours(found, Path(temporary))
             before = ours.process.peak_bytes()
             found.publish([10**14])
-            exported = ours.status()["exported"]
-            ours._until(lambda: ours.status()["exported"] > exported)
+            exported = ours.exported()
+            ours.until(lambda: ours.exported() > exported)
             grown = (ours.process.peak_bytes() - before) / 1e6
             print(f"an image of {wado.LARGE_BYTES >> 30} GiB: {grown:+.0f} MB of resident size (aim 64)", flush=True)
         finally:

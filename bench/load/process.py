@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,8 +47,17 @@ class Process:
         """Whether it runs."""
         return self._process.poll() is None
 
+    def drain(self) -> None:
+        """End it as Kubernetes does, and wait until it is done."""
+        self._process.terminate()
+        self._process.wait()
+        self.end()
+
     def end(self) -> None:
-        """End it, at once."""
+        """End it and its children, at once."""
+        for pid in _children(self._process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):

@@ -67,9 +67,9 @@ def relay(_: Path, url: str) -> tuple[Process, int]:
     return _announced("relay", url)
 
 
-def storescp(directory: Path, _: str) -> tuple[Process, int]:
+def storescp(directory: Path, _: str, port: int = 0) -> tuple[Process, int]:
     """The storescp of dcmtk: a process per association, what it receives is ignored."""
-    port = free_port()
+    port = port or free_port()
     words = (program("storescp"), "--fork", "--ignore", "--max-pdu", str(MAXIMUM_LENGTH), "--output-directory", directory, str(port))
     return listening(Process(words, quiet=True), port)
 
