@@ -1,4 +1,7 @@
-"""How often each message has been tried, and what was exported lately: bounded, in memory, per replica. A duplicate is harmless."""
+"""How often each message has been tried, how soon the next may be, and what was exported lately.
+
+Bounded, in memory, per replica: a duplicate is harmless.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,24 @@ class Attempts:
         """It is done."""
         self._tried.pop(message, None)
         self.retained.discard(message)
+
+
+class Pace:
+    """Turns, evenly spaced: so many a minute, or without end."""
+
+    def __init__(self, per_minute: int | None, now: Callable[[], float]) -> None:
+        self._gap = 60 / per_minute if per_minute else 0.0
+        self._now = now
+        self._next = 0.0
+
+    def turn(self) -> float:
+        """The next one; in how many seconds it is."""
+        if not self._gap:
+            return 0.0
+        now = self._now()
+        turn = max(now, self._next)
+        self._next = turn + self._gap
+        return turn - now
 
 
 class Recent:

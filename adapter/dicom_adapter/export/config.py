@@ -37,6 +37,10 @@ class PubSub:
     ours: bool = True
 
 
+EVERY_DAY = 36_500
+"""`lookbackDays` that stand for everything, also what has no Study Date."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """`spec.source.poll` and `spec.source.reconcile`: how often the store is searched, and how many days of studies."""
@@ -81,6 +85,7 @@ class Delivery:
     max_outstanding: int = 256
     max_concurrent_fetches: int = 32
     max_associations: int = 2
+    max_requests_per_minute: int | None = None
     dead_letter_topic: str = ""
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from dicom_adapter import attributes, document
 from dicom_adapter.config import HEALTHCARE_SCOPE, AttributeMatch, ConfigErrors, CredentialKind, DicomStore, LogLevel
 from dicom_adapter.export.config import (
+    EVERY_DAY,
     KIND,
     PUBSUB_URL,
     SCOPES,
@@ -129,7 +130,7 @@ def _sweep(reader: Reader | None, default: Sweep) -> Sweep | None:
     reader.close(("intervalSeconds", "lookbackDays"))
     return Sweep(
         reader.integer("intervalSeconds", default.interval_seconds, 1, 7 * 86_400),
-        reader.integer("lookbackDays", default.lookback_days, 1, 36_500),
+        reader.integer("lookbackDays", default.lookback_days, 1, EVERY_DAY),
     )
 
 
@@ -226,7 +227,7 @@ def _delivery(reader: Reader | None) -> Delivery:
     default = Delivery()
     if reader is None:
         return default
-    reader.close(("maxDeliveryAttempts", "maxOutstanding", "maxConcurrentFetches", "maxAssociations", "deadLetter"))
+    reader.close(("maxDeliveryAttempts", "maxOutstanding", "maxConcurrentFetches", "maxAssociations", "maxRequestsPerMinute", "deadLetter"))
     letters = reader.mapping("deadLetter")
     topic = ""
     if letters:
@@ -239,5 +240,6 @@ def _delivery(reader: Reader | None) -> Delivery:
         reader.integer("maxOutstanding", default.max_outstanding, 1, 1000),
         reader.integer("maxConcurrentFetches", default.max_concurrent_fetches, 1, 64),
         reader.integer("maxAssociations", default.max_associations, 1, 32),
+        reader.integer("maxRequestsPerMinute", 0, 1, 1_000_000) or None,
         topic,
     )

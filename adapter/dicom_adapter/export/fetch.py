@@ -142,9 +142,10 @@ class Fetcher:
         return paths
 
     async def studies(self, dates: str) -> AsyncIterator[tuple[str, int | None]]:
-        """The studies with a Study Date in a range, and how many instances each has, where the store tells. Raises Failed."""
+        """The studies with a Study Date in a range, all for "", and how many instances each has, where the store tells. Raises Failed."""
+        wanted = [("StudyDate", dates)] if dates else []
         with _named():
-            async for match in self._client.find("/studies", [("StudyDate", dates), ("includefield", _STUDY_INSTANCES)]):
+            async for match in self._client.find("/studies", [*wanted, ("includefield", _STUDY_INSTANCES)]):
                 number = _value(match, _STUDY_INSTANCES)
                 yield _value(match, _STUDY_INSTANCE_UID), int(number) if number.isdigit() else None
 

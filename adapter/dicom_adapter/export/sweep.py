@@ -1,7 +1,7 @@
 """A store without Pub/Sub: it is searched now and then for studies of the last days, and what a ledger does not know is exported.
 
-A study whose number of instances has not changed is not looked at again. What has a Study Date outside the window is not seen. The same
-sweep finds what a notification was lost of (`Reconciling`).
+A study whose number of instances has not changed is not looked at again. What has a Study Date outside the window, or none, is not seen;
+the longest window is all there is. The same sweep finds what a notification was lost of (`Reconciling`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 from dicom_adapter.dimse.sopclasses import is_uid
-from dicom_adapter.export.config import Sweep
+from dicom_adapter.export.config import EVERY_DAY, Sweep
 from dicom_adapter.export.events import Trouble
 from dicom_adapter.export.fetch import Failed, Fetcher
 from dicom_adapter.export.ledger import Ledger
@@ -110,7 +110,8 @@ class SweepSource:
         """One search of the window. Raises Failed."""
         noting = self._adopts and not await self._ledger.adopted()
         since = self._today() - timedelta(days=self._spec.lookback_days)
-        async for study, count in self._fetcher.studies(f"{since:%Y%m%d}-"):
+        dates = f"{since:%Y%m%d}-" if self._spec.lookback_days < EVERY_DAY else ""
+        async for study, count in self._fetcher.studies(dates):
             if is_uid(study) and (count is None or await self._ledger.count(study) != count):
                 await self._study(study, count, noting=noting)
         if noting:

@@ -107,6 +107,8 @@ def delivery(section: Section) -> Json:
         "maxConcurrentFetches": section.integer("maxConcurrentFetches", 32, 1, 64),
         "maxAssociations": section.integer("maxAssociations", 2, 1, 32),
     }
+    if section.has("maxRequestsPerMinute"):
+        result["maxRequestsPerMinute"] = section.integer("maxRequestsPerMinute", 0, 1, 1_000_000)
     if section.has("deadLetter"):
         topic = section.section("deadLetter").text("topic")
         if not TOPIC.fullmatch(topic):

@@ -324,6 +324,19 @@ def test_no_more_is_in_hand_than_the_bound_and_no_more_fetched_at_a_time():
     fakeclock.run(main)
 
 
+def test_no_more_is_asked_for_in_a_minute_than_is_allowed_and_evenly():
+    async def main():
+        world = World(Delivery(max_requests_per_minute=120))
+        began = asyncio.get_running_loop().time()
+        world.source.add(*(path(number) for number in range(10)))
+        async with world.running():
+            await world.settled(10)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(4.5, abs=0.5)  # the first at once, half a second between two
+        assert len(world.node.stored) == 10
+
+    fakeclock.run(main)
+
+
 def test_the_images_of_a_study_wait_for_each_other_and_go_on_an_association_of_their_own():
     async def main():
         world = World(settle=30.0)

@@ -9,7 +9,7 @@ import pytest
 from dicom_adapter import attributes
 from dicom_adapter.config import AttributeMatch
 from dicom_adapter.dicomweb.client import InstancePath
-from dicom_adapter.export.config import Sweep
+from dicom_adapter.export.config import EVERY_DAY, Sweep
 from dicom_adapter.export.events import Event, Reason, Result
 from dicom_adapter.export.fetch import Failed, Image
 from dicom_adapter.export.filter import Filter
@@ -71,6 +71,15 @@ async def test_what_is_new_is_found_once_and_a_study_that_has_not_changed_is_not
     store.listed.clear()
     await source.once()
     assert store.listed == ["1.2"]
+    await ledger.close()
+
+
+@pytest.mark.parametrize(("days", "dates"), [(1, "20261124-"), (EVERY_DAY - 1, "19261221-"), (EVERY_DAY, "")])
+async def test_the_longest_window_is_every_study_whatever_its_date(days, dates):
+    store, ledger = Searched(), Ledger()
+    source = SweepSource(store, Sweep(60, days), ledger, told=lambda trouble: None, today=lambda: TODAY)  # type: ignore[arg-type]
+    await source.once()
+    assert store.dates == [dates]
     await ledger.close()
 
 
