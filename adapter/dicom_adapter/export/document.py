@@ -25,7 +25,7 @@ from dicom_adapter.export.config import (
     Transcode,
     Web,
 )
-from dicom_adapter.patterns import Pattern
+from dicom_adapter.patterns import Effort, Pattern
 from dicom_adapter.reader import Problems, Reader
 from dicom_adapter.spec import credentials, store
 from dicom_adapter.spec.routes import MOST_ATTRIBUTES, MOST_VALUES, attribute_match
@@ -215,7 +215,8 @@ def _filter(reader: Reader | None) -> tuple[AttributeMatch, ...]:
     for index, modality in enumerate(modalities):
         if not _CODE_STRING.fullmatch(modality):
             reader.problem(f"modalities[{index}]", f"{modality[:20]!r} is no modality; write its code, such as CT")
-    found = [match for inner in reader.mappings("attributes", MOST_ATTRIBUTES) if (match := attribute_match(inner))]
+    effort = Effort()
+    found = [match for inner in reader.mappings("attributes", MOST_ATTRIBUTES) if (match := attribute_match(inner, effort))]
     if modalities:
         found.insert(0, AttributeMatch(attributes.parse("Modality"), tuple(map(Pattern, modalities))))
     elif not reader.has("attributes"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dicom_adapter import attributes, messages, patterns
 from dicom_adapter.config import DICOM_STORE, AttributeMatch, Destination, Route, Routing
-from dicom_adapter.patterns import Match, Pattern
+from dicom_adapter.patterns import Effort, Match, Pattern
 from dicom_adapter.reader import Reader, did_you_mean
 
 MOST_ROUTES, MOST_IN_A_ROUTE, MOST_ATTRIBUTES, MOST_VALUES = 64, 8, 16, 64
@@ -16,16 +16,16 @@ def read(spec: Reader, routing: Routing, destinations: Sequence[Destination]) ->
     """The routes, in their order."""
     names = (*(destination.name for destination in destinations), DICOM_STORE)
     readers = spec.mappings("routes", MOST_ROUTES)
-    routes = [_route(reader, names) for reader in readers]
+    effort = Effort()
+    routes = [_route(reader, names, effort) for reader in readers]
     matches = [_match(route) for route in routes]
     where = [spec.where(f"routes[{index}]") for index in range(len(routes))]
-    for index, reader in enumerate(readers):
-        if why := patterns.why_unreached(matches[index], matches[:index], where[:index], first_decides=routing is Routing.FIRST_MATCH):
-            reader.problem("match", why)
+    for index, why in patterns.unreached(matches, where, effort, first_decides=routing is Routing.FIRST_MATCH):
+        readers[index].problem("match", why)
     return tuple(routes)
 
 
-def _route(reader: Reader, names: Sequence[str]) -> Route:
+def _route(reader: Reader, names: Sequence[str], effort: Effort) -> Route:
     reader.close(("match", "destinations"))
     match = reader.mapping("match")
     found = reader.texts("destinations", (), MOST_IN_A_ROUTE)
@@ -40,11 +40,11 @@ def _route(reader: Reader, names: Sequence[str]) -> Route:
     title = match.text("callingAETitle")
     if why := patterns.why_no_title(title):
         match.problem("callingAETitle", why)
-    read = (attribute_match(inner) for inner in match.mappings("attributes", MOST_ATTRIBUTES))
+    read = (attribute_match(inner, effort) for inner in match.mappings("attributes", MOST_ATTRIBUTES))
     return Route(found, Pattern(title) if title else None, tuple(inner for inner in read if inner))
 
 
-def attribute_match(reader: Reader) -> AttributeMatch | None:
+def attribute_match(reader: Reader, effort: Effort) -> AttributeMatch | None:
     """An attribute and the values that are looked for."""
     reader.close(("keyword", "values"))
     name = reader.text("keyword", required="write the keyword of an attribute, such as Modality, or its tag as ggggeeee")
@@ -62,9 +62,8 @@ def attribute_match(reader: Reader) -> AttributeMatch | None:
     except ValueError as error:
         reader.problem("keyword", str(error))
         return None
-    for index in range(len(values)):
-        if why := patterns.why_useless(attribute.name, attribute.vr, values, index):
-            reader.problem(f"values[{index}]", why)
+    for index, why in patterns.useless(attribute.name, attribute.vr, values, effort):
+        reader.problem(f"values[{index}]", why)
     return AttributeMatch(attribute, values)
 
 

@@ -10,6 +10,7 @@ from dicom_operator.api import Json
 from dicom_operator.errors import SpecError
 from dicom_operator.spec.credentials import credentials
 from dicom_operator.spec.peers import host_of
+from dicom_operator.spec.patterns import Effort
 from dicom_operator.spec.routes import attribute
 from dicom_operator.spec.section import Section
 from dicom_operator.spec.store import parse_store
@@ -92,7 +93,8 @@ def wanted(section: Section) -> Json:
     for index, modality in enumerate(modalities):
         if not isinstance(modality, str) or not MODALITY.fullmatch(modality):
             raise SpecError(f"{section.path}.modalities[{index}]", messages_export.modality(modality))
-    attributes = [attribute(item)[1] for item in section.sections("attributes")]
+    effort = Effort()
+    attributes = [attribute(item, effort)[1] for item in section.sections("attributes")]
     if not modalities and not attributes:
         raise SpecError(section.path, messages_export.empty_filter())
     result: Json = {"modalities": modalities} if modalities else {}

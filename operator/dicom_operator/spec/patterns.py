@@ -10,10 +10,22 @@ A pattern is compiled so that no value takes it more than time in proportion to 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 _WILD = re.compile(r"[*?]")
+
+
+class Effort:
+    """So many comparisons of patterns, and no more: what is not found out by then is taken to be useful. No spec stops its reader."""
+
+    def __init__(self, comparisons: int = 20_000) -> None:
+        self._left = comparisons
+
+    def spend(self) -> bool:
+        """Whether there is one left."""
+        self._left -= 1
+        return self._left >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +33,7 @@ class Pattern:
     """One pattern, compared with whole values."""
 
     text: str
-    _compiled: re.Pattern[str] = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """Compiles it."""
-        object.__setattr__(self, "_compiled", _compile(self.text))
+    _compiled: re.Pattern[str] | None = field(init=False, default=None, compare=False, repr=False)
 
     @property
     def wild(self) -> bool:
@@ -44,13 +52,22 @@ class Pattern:
 
     def matches(self, value: str) -> bool:
         """Whether a value is such."""
-        return self._compiled.fullmatch(value) is not None
+        compiled = self._compiled
+        if compiled is None:
+            compiled = _compile(self.text)
+            object.__setattr__(self, "_compiled", compiled)
+        return compiled.fullmatch(value) is not None
 
-    def covers(self, other: Pattern) -> bool:
+    @property
+    def everything(self) -> bool:
+        """Whether any value is such."""
+        return not self.text.strip("*")
+
+    def covers(self, other: Pattern, effort: Effort) -> bool:
         """Whether it certainly matches whatever `other` matches; False also where that is not easily seen."""
-        if self == other or not self.text.strip("*"):
+        if self.text == other.text or self.everything:
             return True
-        return not other.wild and self.matches(other.text)
+        return self.wild and not other.wild and effort.spend() and self.matches(other.text)
 
 
 def _compile(text: str) -> re.Pattern[str]:
@@ -121,13 +138,22 @@ def why_no_title(text: str) -> str:
     return f"{text[:40]!r} matches no AE title; write at most 16 characters, * and ? among them if wanted"
 
 
-def why_useless(name: str, vr: str, patterns: Sequence[Pattern], index: int) -> str:
-    """Why one of the patterns for an attribute does nothing: none of its values is like it, or an earlier one is wider. Else empty."""
-    pattern = patterns[index]
-    if why := why_never(name, vr, pattern):
-        return why
-    wider = next((other for other in patterns[:index] if other.covers(pattern)), None)
-    return f"'{pattern.text}' adds nothing to '{wider.text}'; remove it" if wider else ""
+def useless(name: str, vr: str, patterns: Sequence[Pattern], effort: Effort) -> Iterator[tuple[int, str]]:
+    """Those of the patterns for an attribute that do nothing, and why: none of its values is like it, or an earlier one is wider."""
+    wider: list[Pattern] = []
+    for index, pattern in enumerate(patterns):
+        if why := why_never(name, vr, pattern):
+            yield index, why
+        elif found := _wider(wider, pattern, effort):
+            yield index, f"'{pattern.text}' adds nothing to '{found.text}'; remove it"
+        if pattern.wild:
+            wider.append(pattern)
+
+
+def _wider(wild: Sequence[Pattern], pattern: Pattern, effort: Effort) -> Pattern | None:
+    if pattern.wild:
+        return next((other for other in wild if other.everything), None)
+    return next((other for other in wild if other.covers(pattern, effort)), None)
 
 
 def why_never(name: str, vr: str, pattern: Pattern) -> str:
@@ -158,22 +184,27 @@ class Match:
     title: Pattern | None
     attributes: tuple[tuple[int, tuple[Pattern, ...]], ...]
 
-    def covers(self, narrow: Match) -> bool:
+    def covers(self, narrow: Match, effort: Effort) -> bool:
         """Whether it certainly matches whatever the other matches; False also where that is not easily seen."""
-        if self.title and not (narrow.title and self.title.covers(narrow.title)):
+        if self.title and not (narrow.title and self.title.covers(narrow.title, effort)):
             return False
-        return all(any(_implies(inner, outer) for inner in narrow.attributes) for outer in self.attributes)
+        return all(any(_implies(inner, outer, effort) for inner in narrow.attributes) for outer in self.attributes)
 
 
-def why_unreached(match: Match, before: Sequence[Match], where: Sequence[str], *, first_decides: bool) -> str:
-    """Why a route behind others does nothing, or what theirs does already; empty when it does. `where` names the others."""
-    for other, path in zip(before, where, strict=True):
-        if other == match:
-            return f"is that of {path} as well; write the destinations of both into one route"
-        if first_decides and other.covers(match):
-            return f"is never reached: {path} matches all of it; move it before that one, or remove it"
-    return ""
+def unreached(matches: Sequence[Match], where: Sequence[str], effort: Effort, *, first_decides: bool) -> Iterator[tuple[int, str]]:
+    """Those of the routes that do nothing, or what one before them does already, and why. `where` names the routes."""
+    for index, match in enumerate(matches):
+        for other, path in zip(matches[:index], where[:index], strict=True):
+            if other == match:
+                yield index, f"is that of {path} as well; write the destinations of both into one route"
+                break
+            if first_decides and other.covers(match, effort):
+                yield index, f"is never reached: {path} matches all of it; move it before that one, or remove it"
+                break
 
 
-def _implies(narrow: tuple[int, tuple[Pattern, ...]], wide: tuple[int, tuple[Pattern, ...]]) -> bool:
-    return narrow[0] == wide[0] and all(any(pattern.covers(value) for pattern in wide[1]) for value in narrow[1])
+def _implies(narrow: tuple[int, tuple[Pattern, ...]], wide: tuple[int, tuple[Pattern, ...]], effort: Effort) -> bool:
+    if narrow[0] != wide[0] or not effort.spend():
+        return False
+    texts, wild = {pattern.text for pattern in wide[1]}, [pattern for pattern in wide[1] if pattern.wild]
+    return all(value.text in texts or _wider(wild, value, effort) for value in narrow[1])

@@ -11,20 +11,20 @@ from dicom_operator.api import Json
 from dicom_operator.errors import SpecError
 from dicom_operator.spec import elements, patterns
 from dicom_operator.spec.elements import Element
-from dicom_operator.spec.patterns import Match, Pattern
+from dicom_operator.spec.patterns import Effort, Match, Pattern
 from dicom_operator.spec.section import Section
 
 
 def routes(spec: Section, destinations: Sequence[str]) -> list[Json]:
     """The section, every route with destinations that there are; `destinations` are their names."""
     sections = list(spec.sections("routes"))
-    read = [_route(item, destinations) for item in sections]
+    effort = Effort()
+    read = [_route(item, destinations, effort) for item in sections]
     matches = [match for match, _ in read]
     paths = [item.path for item in sections]
     first_decides = routing(spec) == "FirstMatch"
-    for index, path in enumerate(paths):
-        if why := patterns.why_unreached(matches[index], matches[:index], paths[:index], first_decides=first_decides):
-            raise SpecError(f"{path}.match", why)
+    for index, why in patterns.unreached(matches, paths, effort, first_decides=first_decides):
+        raise SpecError(f"{paths[index]}.match", why)
     return [route for _, route in read]
 
 
@@ -33,7 +33,7 @@ def routing(spec: Section) -> Any:
     return spec.choice("routing", "FirstMatch", "AllMatches")
 
 
-def _route(item: Section, destinations: Sequence[str]) -> tuple[Match, Json]:
+def _route(item: Section, destinations: Sequence[str], effort: Effort) -> tuple[Match, Json]:
     named = item.items("destinations")
     if not named:
         raise SpecError(f"{item.path}.destinations", messages.required())
@@ -49,22 +49,21 @@ def _route(item: Section, destinations: Sequence[str]) -> tuple[Match, Json]:
         if why := patterns.why_no_title(text):
             raise SpecError(f"{match.path}.callingAETitle", why)
         title = Pattern(text)
-    read = [attribute(inner) for inner in match.sections("attributes")]
+    read = [attribute(inner, effort) for inner in match.sections("attributes")]
     if read:
         wanted["attributes"] = [written for _, written in read]
     return Match(title, tuple(looked for looked, _ in read)), {"match": wanted, "destinations": named}
 
 
-def attribute(item: Section) -> tuple[tuple[int, tuple[Pattern, ...]], Json]:
+def attribute(item: Section, effort: Effort) -> tuple[tuple[int, tuple[Pattern, ...]], Json]:
     """What is looked at, and how it is written; raises SpecError."""
     keyword, values = item.text("keyword"), item.items("values")
     element = _element(keyword, f"{item.path}.keyword")
     if not values:
         raise SpecError(f"{item.path}.values", messages.required())
     looked = tuple(Pattern(str(value)) for value in values)
-    for index in range(len(looked)):
-        if why := patterns.why_useless(keyword, element.vr, looked, index):
-            raise SpecError(f"{item.path}.values[{index}]", why)
+    for index, why in patterns.useless(keyword, element.vr, looked, effort):
+        raise SpecError(f"{item.path}.values[{index}]", why)
     return (element.tag, looked), {"keyword": keyword, "values": values}
 
 
