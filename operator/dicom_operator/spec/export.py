@@ -9,8 +9,8 @@ from dicom_operator import messages, messages_export
 from dicom_operator.api import Json
 from dicom_operator.errors import SpecError
 from dicom_operator.spec.credentials import credentials
-from dicom_operator.spec.peers import host_of
 from dicom_operator.spec.patterns import Effort
+from dicom_operator.spec.peers import host_of
 from dicom_operator.spec.routes import attribute
 from dicom_operator.spec.section import Section
 from dicom_operator.spec.store import parse_store
