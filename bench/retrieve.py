@@ -33,7 +33,7 @@ from bench.load import receivers
 from bench.load.process import Process, python
 from dicom_adapter.dimse import Limits, PeerAddress, PresentationContext, connect
 from dicom_adapter.dimse.sopclasses import STUDY_ROOT_FIND
-from dicom_adapter.services.query.search import PAGE
+from dicom_adapter.services.query.capabilities import PAGE
 from tests.support import catalogue, collection
 from tests.support.orthanc import Orthanc
 

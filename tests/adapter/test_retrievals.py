@@ -28,6 +28,7 @@ from tests.support.wado import Archive, Fault
 
 STUDY, SERIES = "1.2", "1.2.3"
 ALL = identifier(StudyInstanceUID=STUDY)
+MANY = [f"1.2.{number}" for number in range(4097)]
 
 
 def some(count: int, size: int = 1024) -> list[Instance]:
@@ -136,9 +137,12 @@ async def test_no_match_is_a_success_with_nothing_in_it() -> None:
         (PATIENT_ROOT_MOVE, "STUDY", {"PatientID": "?", "StudyInstanceUID": STUDY}, "PatientID must be one value, without wildcards"),
         (STUDY_ROOT_MOVE, "STUDY", {"StudyInstanceUID": "1.2*"}, "StudyInstanceUID is no UID"),
         (STUDY_ROOT_MOVE, "STUDY", {"StudyInstanceUID": "../series"}, "StudyInstanceUID is no UID"),
+        (STUDY_ROOT_MOVE, "STUDY", {"StudyInstanceUID": MANY}, "More than 4096 values in one key"),
+        (STUDY_ROOT_MOVE, "SERIES", {"StudyInstanceUID": MANY[:99], "SeriesInstanceUID": MANY[:99]}, "More than 4096 values in one key"),
+        (STUDY_ROOT_MOVE, "IMAGE", {"SOPInstanceUID": MANY}, "More than 4096 values in one key"),
     ],
 )
-async def test_a_request_that_does_not_say_what_to_retrieve_is_refused(model: str, level: str, keys: dict[str, str], comment: str) -> None:
+async def test_a_request_that_does_not_say_what_to_retrieve_is_refused(model: str, level: str, keys: dict[str, Any], comment: str) -> None:
     async with Archive() as archive, destination() as ws, gateway(archive.url, ws.address) as gate:
         archive.add(STUDY, SERIES, some(1))
         async with gate.asked(models=[model]) as association:

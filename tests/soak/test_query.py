@@ -8,7 +8,7 @@ import pytest
 
 from dicom_adapter.dimse import PeerAddress, PresentationContext, Response, Status, connect
 from dicom_adapter.dimse.sopclasses import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
-from dicom_adapter.services.query.search import PAGE
+from dicom_adapter.services.query.capabilities import PAGE
 from tests.support.catalogue import UID, Catalogue
 from tests.support.rawscu import EXPLICIT
 from tests.support.retrieving import identifier

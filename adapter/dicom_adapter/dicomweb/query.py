@@ -34,16 +34,21 @@ class Ends:
             self.proven[resource] = max(length, self.proven.get(resource, 0))
 
 
-async def pages(ask: Ask, resource: str, parameters: Parameters, *, size: int, ends: Ends, offset: int = 0) -> AsyncGenerator[Page, None]:
-    """The pages of a search in the store's order from `offset` to their end; none is empty but the only one.
+async def pages(
+    ask: Ask, resource: str, parameters: Parameters, *, size: Callable[[], int], ends: Ends, offset: int = 0
+) -> AsyncGenerator[Page, None]:
+    """The pages of a search in the store's order from `offset` to their end; none is empty but the only one. `size` says how many results
+    to ask for.
 
     A store that does not know `offset` begins again: what it gives after its first page is not taken.
     """
-    page = await ask(resource, parameters, size, offset)
+    limit = size()
+    page = await ask(resource, parameters, limit, offset)
     while True:
-        following = None
-        if not ends.is_last(resource, len(page), size):
-            following = asyncio.ensure_future(ask(resource, parameters, size, offset + len(page)))
+        following, before = None, limit
+        if not ends.is_last(resource, len(page), limit):
+            limit = size()
+            following = asyncio.ensure_future(ask(resource, parameters, limit, offset + len(page)))
         try:
             yield page
             if following is None:
@@ -56,7 +61,7 @@ async def pages(ask: Ask, resource: str, parameters: Parameters, *, size: int, e
                     await following
         if not after or after[0] == page[0]:
             if not after:
-                ends.learn(resource, len(page), size)
+                ends.learn(resource, len(page), before)
             return
         offset += len(page)
         page = after

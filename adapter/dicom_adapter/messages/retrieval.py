@@ -90,6 +90,16 @@ def too_many_values(maximum: int) -> str:
     return f"More than {maximum} values in one key"
 
 
+def too_many_patterns(maximum: int) -> str:
+    """The same of wildcards and ranges."""
+    return f"More than {maximum} wildcards or ranges in one key"
+
+
+def too_long_value(maximum: int) -> str:
+    """A value that no attribute has that can be searched by."""
+    return f"More than {maximum} characters in one value"
+
+
 def more_matches(maximum: int) -> str:
     """A search with more results than spec.query.maxResults."""
     return f"More than {maximum} matches, the first are sent; search narrower"

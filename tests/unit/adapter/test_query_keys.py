@@ -164,7 +164,15 @@ def test_what_would_be_a_flood_of_searches_is_refused() -> None:
     keys = query()
     for number in range(257):
         keys.add_new(0x00181000 + number, "LO", "")
-    for asked, comment in ((many, "More than 4096 values in one key"), (keys, "More than 256 keys in the identifier")):
+    nested = query()
+    nested.RequestAttributesSequence = [keys]
+    refused_with = {
+        "More than 4096 values in one key": many,
+        "More than 256 keys in the identifier": keys,
+        "More than 64 wildcards or ranges in one key": query(PatientID=[f"P{number}*" for number in range(65)]),
+        "More than 1024 characters in one value": query(PatientComments="x" * 1025),
+    }
+    for comment, asked in [*refused_with.items(), ("More than 256 keys in the identifier", nested)]:
         with pytest.raises(BadIdentifier) as refused:
             read(asked, ExplicitVRLittleEndian)
         assert (refused.value.status, refused.value.comment) == (0xA900, comment)

@@ -7,6 +7,7 @@ import contextlib
 import fnmatch
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -14,10 +15,10 @@ from dicom_adapter.dicomweb.client import Answer, Refusal
 from dicom_adapter.dicomweb.query import Ends, Page, Parameters, pages
 from dicom_adapter.dimse.sopclasses import STUDY_ROOT_FIND
 from dicom_adapter.services.levels import Level
-from dicom_adapter.services.query.capabilities import REMEMBERED_SECONDS, Capabilities
+from dicom_adapter.services.query.capabilities import FULL_PAGES, LEAST_PAGE, PAGE, REMEMBERED_SECONDS, Capabilities
 from dicom_adapter.services.query.find import extend
 from dicom_adapter.services.query.identifier import Identifier, Key
-from dicom_adapter.services.query.search import PAGE, UIDS_IN_A_LIST, Search
+from dicom_adapter.services.query.search import UIDS_IN_A_LIST, Search
 from tests.support.rawscu import CT_STORAGE
 
 NAME, PATIENT, DATE, TIME = 0x00100010, 0x00100020, 0x00080020, 0x00080030
@@ -41,6 +42,8 @@ class Store:
     lists: bool = True
     wildcards: bool = True
     decodes: bool = True
+    listens: bool = True
+    objects_to: str = ""
     most: int = 5000
     asked: list[tuple[list[tuple[str, str]], int, int]] = field(default_factory=list)
     under_way: int = 0
@@ -59,9 +62,9 @@ class Store:
     def _answer(self, parameters: Parameters, limit: int, offset: int) -> Page:
         keys = [(int(name, 16), value) for name, value in parameters if name not in ("includefield", "fuzzymatching")]
         fields = [value for name, value in parameters if name == "includefield"]
-        if any(tag in self.refused for tag, _ in keys):
+        if any(tag in self.refused or value == self.objects_to for tag, value in keys):
             raise Refusal(Answer(400, "application/json", b""))
-        found = [study for study in self.studies if all(self._matches(study, tag, value) for tag, value in keys)]
+        found = [study for study in self.studies if not self.listens or all(self._matches(study, tag, value) for tag, value in keys)]
         page = found[offset : offset + min(limit, self.most)]
         if any(self.odd.get(name) == str(study[STUDY]) for name in fields for study in page):
             raise Refusal(Answer(400, "application/json", b""))
@@ -134,12 +137,29 @@ async def test_the_next_page_is_asked_for_while_one_is_used_and_no_more_than_tha
     assert store.under_way == 0
 
 
+async def test_many_searches_at_a_time_have_smaller_pages() -> None:
+    store = Store(MANY)
+    capabilities = Capabilities(store.ask)
+    await found(capabilities)
+    assert {limit for _, limit, _ in store.asked} == {PAGE}
+    store.asked.clear()
+    answers = await asyncio.gather(*(found(capabilities) for _ in range(4 * FULL_PAGES)))
+    assert all(uids == [str(number) for number in range(1234)] for uids, _ in answers)
+    limits = [limit for _, limit, _ in store.asked]
+    assert set(limits[: 4 * FULL_PAGES]) == {PAGE // 4}
+    with contextlib.ExitStack() as under_way:
+        for _ in range(1000):
+            under_way.enter_context(capabilities.searching())
+        assert capabilities.page() == LEAST_PAGE
+    assert (capabilities.searches, capabilities.page()) == (0, PAGE)
+
+
 async def test_a_short_page_is_the_last_once_one_as_long_has_proven_to_be() -> None:
     store, ends = Store([study(1), study(2), study(3)]), Ends()
 
     async def ask() -> int:
         before = len(store.asked)
-        assert [page async for page in pages(store.ask, "/studies", [], size=PAGE, ends=ends)] != []
+        assert [page async for page in pages(store.ask, "/studies", [], size=lambda: PAGE, ends=ends)] != []
         return len(store.asked) - before
 
     assert [await ask(), await ask()] == [2, 1]
@@ -151,7 +171,7 @@ async def test_a_store_that_knows_no_offset_is_not_read_twice() -> None:
     async def ask(resource: str, parameters: Parameters, limit: int, offset: int) -> Page:
         return [{"0020000D": {"vr": "UI", "Value": ["1"]}}] * limit
 
-    assert [len(page) async for page in pages(ask, "/studies", [], size=3, ends=Ends())] == [3]
+    assert [len(page) async for page in pages(ask, "/studies", [], size=lambda: 3, ends=Ends())] == [3]
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -247,6 +267,29 @@ async def test_what_the_store_refuses_is_matched_here_and_remembered_for_an_hour
 async def test_what_the_store_neither_matches_nor_tells_is_left_out_of_account_and_that_is_said() -> None:
     store = Store([study(1, description="Chest"), study(2)], refused=frozenset({DESCRIPTION}), untold=frozenset({DESCRIPTION}))
     assert await found(store, key(DESCRIPTION, "Ch*")) == (["1", "2"], True)
+
+
+async def test_a_value_that_the_store_objects_to_costs_nobody_else_its_search() -> None:
+    store = Store(MANY[:5], objects_to="2026-01-01")
+    capabilities = Capabilities(store.ask)
+    with pytest.raises(Refusal):
+        await found(capabilities, key(DATE, "2026-01-01"), key(PATIENT, "P0003"))
+    store.asked.clear()
+    assert await found(capabilities, key(DATE, "20260101"), key(PATIENT, "P0003")) == (["3"], False)
+    assert store.searches[0] == [(f"{DATE:08X}", "20260101"), (f"{PATIENT:08X}", "P0003")]
+
+
+async def test_a_store_that_ignores_a_list_of_uids_gives_nothing_that_was_not_asked_for() -> None:
+    wanted = [str(number) for number in range(0, 200, 2)]
+    uids, _ = await found(Store(MANY[:300], listens=False), key(STUDY, *wanted))
+    assert set(uids) == set(wanted)
+
+
+async def test_what_a_url_does_not_hold_is_matched_here() -> None:
+    store = Store([study(number, description=f"{number} {'山' * 900}") for number in range(20)])
+    assert await found(store, key(DESCRIPTION, f"7 {'山' * 900}"), key(PATIENT, "P000*")) == (["7"], False)
+    for parameters, _, _ in store.asked:
+        assert len(urlencode(parameters)) < 8000
 
 
 async def test_a_refusal_that_no_key_explains_is_passed_on() -> None:

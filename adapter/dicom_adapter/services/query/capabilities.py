@@ -7,15 +7,36 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 from dicom_adapter.dicomweb.client import Refusal
 from dicom_adapter.dicomweb.query import Ask, Ends, Page, Parameters
 
+PAGE: Final = 500
+LEAST_PAGE: Final = 50
+FULL_PAGES: Final = 8
+"""So many searches at a time have pages of full size. Each has two of them in memory, of 5 MB where a store tells much."""
 REMEMBERED_SECONDS = 3600.0
 _STUDIES = "/studies"
 _SAMPLE = 20
+_HARMLESS: Mapping[tuple[str, str], str] = {
+    **dict.fromkeys((("value", vr) for vr in ("IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "UV", "SV")), "1"),
+    ("value", "UI"): "1.2.3",
+    ("value", "DA"): "20000101",
+    ("value", "TM"): "120000",
+    ("value", "DT"): "20000101120000",
+    ("value", "AS"): "001Y",
+    ("value", "AT"): "00080018",
+    ("value", ""): "A",
+    ("wildcards", ""): "A*",
+    ("range", "TM"): "120000-130000",
+    ("range", "DT"): "20000101120000-20000101130000",
+    ("range", ""): "20000101-20000102",
+}
+"""Values that no store can object to, by how they are matched and VR."""
 _PLAIN = re.compile(r"[-A-Za-z0-9._]{2,}")
 
 
@@ -27,8 +48,22 @@ class Capabilities:
     now: Callable[[], float] = time.monotonic
     ends: Ends = field(default_factory=Ends)
     _refused: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    searches: int = 0
     _lists: tuple[bool, float] | None = None
     _wildcards: tuple[bool, float] | None = None
+
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """A search is under way inside."""
+        self.searches += 1
+        try:
+            yield
+        finally:
+            self.searches -= 1
+
+    def page(self) -> int:
+        """How many results to ask for at once: the memory that they take is bounded for all searches together."""
+        return max(LEAST_PAGE, min(PAGE, PAGE * FULL_PAGES // max(1, self.searches)))
 
     # -- attributes that it refuses ----------------------------------------------------------------
 
@@ -40,14 +75,16 @@ class Capabilities:
             return False
         return until is not None
 
-    async def learn_keys(self, resource: str, uses: Sequence[tuple[str, str, str]]) -> bool:
+    async def learn_keys(self, resource: str, uses: Sequence[tuple[str, str, str, str]]) -> bool:
         """Finds out which search keys it refuses, after it has refused all of them together; whether that is any.
 
-        Of each: how it is matched, its name, its value.
+        Of each: how it is matched, its VR, its name, its value. One that it takes with a harmless value is not refused: what one requestor
+        has misspelt must not cost the others the store's search.
         """
         news = False
-        for use, name, value in uses:
-            if not await self._takes(resource, [(name, value)], 1, 0):
+        for use, vr, name, value in uses:
+            harmless = _HARMLESS.get((use, vr), _HARMLESS[use, ""])
+            if not await self._takes(resource, [(name, value)], 1, 0) and not await self._takes(resource, [(name, harmless)], 1, 0):
                 self._refuse(resource, use, name)
                 news = True
         return news

@@ -23,6 +23,8 @@ from dicom_adapter.services.levels import LEVELS, BadIdentifier, Level
 MAXIMUM_INFLATED: Final = 16 << 20
 MOST_KEYS: Final = 256
 MOST_VALUES: Final = 4096
+MOST_PATTERNS: Final = 64
+MOST_CHARACTERS: Final = 1024
 _MOST_NESTED: Final = 8
 
 SPECIFIC_CHARACTER_SET: Final = 0x00080005
@@ -36,6 +38,8 @@ TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """What is written in the Specific Character Set (PS3.5 6.1.2.3)."""
 WILDCARD_VRS: Final = TEXT_VRS | {"AE", "CS", "UR"}
 """What wildcard matching applies to (PS3.4 C.2.2.2.4)."""
+RANGE_VRS: Final = frozenset({"DA", "TM", "DT"})
+"""What range matching applies to (PS3.4 C.2.2.2.5)."""
 _ASCII_VRS: Final = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
 _ONE_VALUE_VRS: Final = frozenset({"LT", "ST", "UT", "UR"})
 
@@ -65,6 +69,12 @@ class Key:
         return bool(self.values) or any(key.matches for key in self.items)
 
     @property
+    def patterns(self) -> int:
+        """How many values are wildcards or ranges."""
+        signs = "*?" if self.vr in WILDCARD_VRS else "-" if self.vr in RANGE_VRS else ""
+        return sum(any(sign in value for sign in signs) for value in self.values)
+
+    @property
     def has_wildcards(self) -> bool:
         """Whether a value is a pattern."""
         return self.vr in WILDCARD_VRS and any("*" in value or "?" in value for value in self.values)
@@ -91,16 +101,31 @@ def parse(identifier: bytes, transfer_syntax_uid: str, sop_class_uid: str) -> Id
         keys = tuple(_keys(data_set, encodings(character_sets)))
     except Exception as error:  # whatever pydicom makes of such bytes: the peer hears that they cannot be read
         raise BadIdentifier(CANNOT_UNDERSTAND, messages.UNREADABLE_IDENTIFIER) from error
-    if len(keys) > MOST_KEYS:
-        raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.too_many_keys(MOST_KEYS))
-    if any(len(key.values) > MOST_VALUES for key in keys):
-        raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.too_many_values(MOST_VALUES))
+    _bound(list(_all(keys)))
     level = "".join(_texts(data_set, QUERY_RETRIEVE_LEVEL)[:1]).strip()
     if not level:
         raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.NO_LEVEL)
     if level not in LEVELS.get(sop_class_uid, ()):
         raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.INVALID_LEVEL)
     return Identifier(Level(level), keys, character_sets)
+
+
+def _all(keys: Sequence[Key]) -> Iterator[Key]:
+    for key in keys:
+        yield key
+        yield from _all(key.items)
+
+
+def _bound(keys: Sequence[Key]) -> None:
+    """Refuses what would be a flood of searches, or hours of comparing. Raises BadIdentifier."""
+    for exceeded, comment in (
+        (len(keys) > MOST_KEYS, messages.too_many_keys(MOST_KEYS)),
+        (any(len(key.values) > MOST_VALUES for key in keys), messages.too_many_values(MOST_VALUES)),
+        (any(key.patterns > MOST_PATTERNS for key in keys), messages.too_many_patterns(MOST_PATTERNS)),
+        (any(len(value) > MOST_CHARACTERS for key in keys for value in key.values), messages.too_long_value(MOST_CHARACTERS)),
+    ):
+        if exceeded:
+            raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, comment)
 
 
 def _data_set(identifier: bytes, syntax: UID) -> Dataset:

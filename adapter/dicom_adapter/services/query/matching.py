@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
-from dicom_adapter.services.query.identifier import WILDCARD_VRS, Key
+from dicom_adapter.services.query.identifier import RANGE_VRS, WILDCARD_VRS, Key
 
 Match = Mapping[str, Any]
 """One result of a search: attributes by their tags, `00100010`."""
 
-_RANGE_VRS = frozenset({"DA", "TM", "DT"})
+_WILDCARDS = frozenset("*?")
 _NUMBER_VRS = frozenset({"DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
 
 
@@ -23,12 +22,21 @@ def known(key: Key, match: Match) -> bool:
 
 def matches(key: Key, match: Match) -> bool:
     """Whether a result matches one key; any of an attribute's values will do, and any of the key's."""
-    element = match.get(key.name)
-    values = element.get("Value") or [] if isinstance(element, Mapping) else []
+    return matcher(key)(match)
+
+
+def matcher(key: Key) -> Callable[[Match], bool]:
+    """The same for many results: what one of them costs does not grow with the number of the key's values, patterns excepted."""
     if key.items:
-        return any(isinstance(item, Mapping) and all(matches(inner, item) for inner in key.items if inner.matches) for item in values)
-    texts = [text for value in values for text in shown(value)]
-    return any(_one(key.vr, wanted, texts) for wanted in key.values)
+        inner = [matcher(one) for one in key.items if one.matches]
+        return lambda match: any(isinstance(item, Mapping) and all(test(item) for test in inner) for item in _values(key, match))
+    test = _test(key.vr, key.values)
+    return lambda match: any(test(text) for value in _values(key, match) for text in shown(value))
+
+
+def _values(key: Key, match: Match) -> Sequence[Any]:
+    element = match.get(key.name)
+    return element.get("Value") or [] if isinstance(element, Mapping) else []
 
 
 def shown(value: Any) -> Iterator[str]:
@@ -41,34 +49,31 @@ def shown(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _one(vr: str, wanted: str, texts: Sequence[str]) -> bool:
-    if vr in _RANGE_VRS and "-" in wanted:
-        return any(in_range(wanted, text) for text in texts)
-    if vr in WILDCARD_VRS:
-        test = _pattern(wanted, vr == "PN")
-        return any(test(text.rstrip(" ")) is not None for text in texts)
-    if vr in _NUMBER_VRS:
-        return any(_number(text) == _number(wanted) for text in texts)
-    if vr == "TM":
-        return any(_time(text) == _time(wanted) for text in texts)
-    return wanted in texts
+def _test(vr: str, values: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a text is one of the values, or matches one of them."""
+    plain = _PLAIN.get(vr, str)
+    ranges = [value for value in values if vr in RANGE_VRS and "-" in value]
+    patterns = [_pattern(value, vr == "PN") for value in values if vr in WILDCARD_VRS and _WILDCARDS & set(value)]
+    singles = frozenset(plain(value) for value in values if vr not in WILDCARD_VRS or not _WILDCARDS & set(value))
+
+    def test(text: str) -> bool:
+        if plain(text) in singles or any(in_range(one, text) for one in ranges):
+            return True
+        text = text.rstrip(" ")
+        return any(pattern(text) is not None for pattern in patterns)
+
+    return test
 
 
-@lru_cache(256)
 def _pattern(wanted: str, name: bool) -> Callable[[str], re.Match[str] | None]:
-    """Wildcards (PS3.4 C.2.2.2.4). Names match without regard to case, and to what is missing at their end (PS3.5 6.2.1)."""
-    text = re.sub("[*]+", "*", wanted)
-    parts = {"*": ".*", "?": "."}
-    expression = "".join(parts.get(character) or re.escape(character) for character in text)
+    """Wildcards (PS3.4 C.2.2.2.4). What stands between two stars is looked for from left to right and then left where it was found: a text
+    is read once, whatever a peer makes of stars.
+    """
+    first, *rest = ("".join("." if one == "?" else re.escape(one) for one in part) for part in re.split("[*]+", wanted))
+    between = "".join(f"(?>.*?{part})" for part in rest[:-1])
+    expression = first + between + "".join(f".*{part}" for part in rest[-1:])
     ending = "[\\^=]*" if name else ""
     return re.compile(expression + ending, re.DOTALL | (re.IGNORECASE if name else 0)).fullmatch
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def in_range(wanted: str, text: str) -> bool:
@@ -78,5 +83,30 @@ def in_range(wanted: str, text: str) -> bool:
     return bool(text) and text.ljust(len(low), "0") >= low and (not high or text[: len(high)] <= high)
 
 
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _time(text: str) -> str:
     return text.strip().replace(":", "").partition(".")[0].ljust(6, "0")
+
+
+def _text(text: str) -> str:
+    return text.rstrip(" ")
+
+
+def _name(text: str) -> str:
+    """Names match without regard to case, and to what is missing at their end (PS3.5 6.2.1)."""
+    return text.rstrip(" ^=").casefold()
+
+
+_PLAIN: Mapping[str, Callable[[str], object]] = {
+    **dict.fromkeys(WILDCARD_VRS, _text),
+    **dict.fromkeys(_NUMBER_VRS, _number),
+    "PN": _name,
+    "TM": _time,
+}
+"""What is compared of a value without wildcards, by VR."""

@@ -10,14 +10,15 @@ import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
+from urllib.parse import quote
 
 from pydicom.datadict import keyword_for_tag
 
 from dicom_adapter.dicomweb.client import PLAIN, Refusal
-from dicom_adapter.dicomweb.query import Page, pages
+from dicom_adapter.dicomweb.query import Page, pages, text
 from dicom_adapter.services.levels import SERIES_INSTANCE_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, Level
 from dicom_adapter.services.query.capabilities import Capabilities
 from dicom_adapter.services.query.identifier import (
@@ -29,14 +30,16 @@ from dicom_adapter.services.query.identifier import (
     Identifier,
     Key,
 )
-from dicom_adapter.services.query.matching import Match, known, matches
+from dicom_adapter.services.query.matching import Match, known, matcher
 
-PAGE: Final = 500
 UIDS_IN_A_LIST: Final = 64
 """At most 65 characters each: the URL stays below 8 kB."""
 _ASKED_AT_A_TIME: Final = 4
 _MOST_ALTERNATIVES: Final = 64
 _MOST_FIELDS: Final = 150
+_MOST_URL: Final = 7700
+"""Of the 8 kB that servers and proxies take."""
+_FIELD: Final = len("&includefield=00100010")
 _RESOURCES: Final = {Level.PATIENT: "/studies", Level.STUDY: "/studies", Level.SERIES: "/series", Level.IMAGE: "/instances"}
 _BELOW: Final = {
     Level.PATIENT: frozenset({SERIES_INSTANCE_UID, SOP_INSTANCE_UID}),
@@ -45,6 +48,8 @@ _BELOW: Final = {
     Level.IMAGE: frozenset[int](),
 }
 _OURS: Final = frozenset({RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, TIMEZONE_OFFSET})
+_UNIQUE: Final = frozenset({STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID})
+_PATTERN: Final = frozenset("*?")
 _CODED: Final = re.compile(f"[^-A-Za-z0-9._{re.escape(PLAIN)}]+")
 
 
@@ -113,6 +118,12 @@ class Search:
 
     async def results(self) -> AsyncGenerator[Page, None]:
         """The results that match, page by page in the store's order. Raises what a search may raise."""
+        with self.store.searching():
+            async with contextlib.aclosing(self._results()) as results:
+                async for page in results:
+                    yield page
+
+    async def _results(self) -> AsyncGenerator[Page, None]:
         plan = await self._plan()
         for attempt in itertools.count():
             found = False
@@ -159,7 +170,7 @@ class Search:
                 own.append(key)
             else:
                 asked.append((key, await self._alternatives(key)))
-        asked, more = _bounded(asked)
+        asked, more = _bounded(asked, _MOST_URL - len(names) * _FIELD if len(names) <= _MOST_FIELDS else _MOST_URL)
         return Plan(tuple(asked), tuple(own + more), periods, tuple(dict.fromkeys(names)), ignored)
 
     async def _alternatives(self, key: Key) -> tuple[str, ...]:
@@ -176,7 +187,7 @@ class Search:
                 yield Period(key, time)
 
     async def _learn(self, plan: Plan) -> bool:
-        return await self.store.learn_keys(self.resource, [(_use(key), key.name, values[0]) for key, values in plan.asked])
+        return await self.store.learn_keys(self.resource, [(_use(key), key.vr, key.name, values[0]) for key, values in plan.asked])
 
     async def _otherwise(self, plan: Plan) -> Plan | None:
         """Another plan after nothing was found, where that may be for want of understanding; None where it is the answer."""
@@ -199,14 +210,17 @@ class Search:
 
     async def _pages(self, plan: Plan) -> AsyncGenerator[Page, None]:
         own: tuple[Key, ...] | None = None
+        tests: list[Callable[[Match], bool]] = []
+        listed = {key.name: frozenset(key.values) for key, _ in plan.asked if key.tag in _UNIQUE and not _PATTERN & {*"".join(key.values)}}
         async with contextlib.aclosing(self._answers(plan)) as answers:
             async for page in answers:
                 if own is None:
                     # What no result has, the store does not tell: an optional key that nobody supports.
                     own = tuple(key for key in plan.own if any(known(key, match) for match in page)) if page else plan.own
+                    tests = [*(matcher(key) for key in own), *(period.matches for period in plan.periods)]
                 refused = any(self.store.refuses(self.resource, "includefield", name) for name in plan.fields)
                 self.partial = plan.ignored or refused or len(own) < len(plan.own)
-                kept = [match for match in page if self._is_new(match, plan) and _all_match(match, own, plan.periods)]
+                kept = [match for match in page if self._is_new(match, plan) and _all_match(match, tests, listed)]
                 yield kept
 
     async def _answers(self, plan: Plan) -> AsyncGenerator[Page, None]:
@@ -235,22 +249,24 @@ class Search:
 
     async def _answer(self, keys: list[tuple[str, str]], fields: Sequence[str]) -> AsyncGenerator[Page, None]:
         """The pages of one question. A store that stumbles over an attribute of a result is asked again for that page without it."""
-        size = PAGE if self.most is None else min(PAGE, self.most + 1)
         offset = 0
         while True:
             wanted = [name for name in fields if not self.store.refuses(self.resource, "includefield", name)]
             include = ["all"] if len(wanted) > _MOST_FIELDS else wanted
             question = [*keys, *(("includefield", name) for name in include)]
             try:
-                found = pages(self.store.ask, self.resource, question, size=size, ends=self.store.ends, offset=offset)
+                found = pages(self.store.ask, self.resource, question, size=self._size, ends=self.store.ends, offset=offset)
                 async with contextlib.aclosing(found) as answered:
                     async for page in answered:
                         yield page
                         offset += len(page)
                 return
             except Refusal as error:
-                if error.answer.status != 400 or not await self.store.learn_fields(self.resource, keys, include, size, offset):
+                if error.answer.status != 400 or not await self.store.learn_fields(self.resource, keys, include, self._size(), offset):
                     raise
+
+    def _size(self) -> int:
+        return self.store.page() if self.most is None else min(self.store.page(), self.most + 1)
 
     def _is_new(self, match: Match, plan: Plan) -> bool:
         if not plan.overlaps:
@@ -267,8 +283,9 @@ def _first(match: Match, tag: int) -> object:
     return values[0]
 
 
-def _all_match(match: Match, own: Sequence[Key], periods: Sequence[Period]) -> bool:
-    return all(matches(key, match) for key in own) and all(period.matches(match) for period in periods)
+def _all_match(match: Match, tests: Sequence[Callable[[Match], bool]], listed: Mapping[str, Collection[str]]) -> bool:
+    """Whether it passes all tests, and has one of the UIDs that were asked for, as far as it has any: some stores ignore a list."""
+    return all(test(match) for test in tests) and all(not (uid := text(match, name)) or uid in uids for name, uids in listed.items())
 
 
 def _use(key: Key) -> str:
@@ -283,15 +300,19 @@ def _chunks(values: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:
         yield tuple(values[start : start + size])
 
 
-def _bounded(asked: list[tuple[Key, tuple[str, ...]]]) -> tuple[list[tuple[Key, tuple[str, ...]]], list[Key]]:
-    """Keys with too many alternatives to combine are matched by us; UIDs are asked for, however many."""
+def _bounded(asked: list[tuple[Key, tuple[str, ...]]], room: int) -> tuple[list[tuple[Key, tuple[str, ...]]], list[Key]]:
+    """Keys with too many alternatives to combine are matched by us, as are those for which there is no `room` in a URL; UIDs are asked
+    for, however many.
+    """
     kept: list[tuple[Key, tuple[str, ...]]] = []
     more: list[Key] = []
     combinations = 1
     for key, alternatives in sorted(asked, key=lambda pair: (pair[0].vr != "UI", len(pair[1]))):
-        if len(alternatives) > 1 and key.vr != "UI" and combinations * len(alternatives) > _MOST_ALTERNATIVES:
+        size = max(len(quote(one, safe=PLAIN)) for one in alternatives) + len("&00100010=")
+        if size > room or (len(alternatives) > 1 and key.vr != "UI" and combinations * len(alternatives) > _MOST_ALTERNATIVES):
             more.append(key)
         else:
+            room -= size
             kept.append((key, alternatives))
             combinations *= 1 if key.vr == "UI" else len(alternatives)
     return kept, more

@@ -19,6 +19,8 @@ from dicom_adapter.dicomweb.query import text
 from dicom_adapter.dimse.status import IDENTIFIER_DOES_NOT_MATCH
 from dicom_adapter.services.levels import LEVELS, BadIdentifier, Level
 
+MOST_SEARCHES = 4096
+"""A request that would take more is refused: lists of UIDs multiply."""
 _ONE_BY_ONE = 8  # instances that are searched for one by one before their whole series is listed instead
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 _KEYWORDS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -56,6 +58,13 @@ class Selection:
     def whole_series(self) -> bool:
         """Whether series are selected with all that is in them."""
         return self.level is not Level.IMAGE
+
+    @property
+    def cost(self) -> int:
+        """How many searches it takes, before there are any."""
+        parents = max(1, len(self.studies)) * max(1, len(self.series))
+        listed = self.level is not Level.IMAGE or (self.studies and len(self.instances) > _ONE_BY_ONE)
+        return parents if listed else max(parents, len(self.instances))
 
     def searches(self) -> list[Search]:
         """What to search for; `accepts` has to see what is found."""
@@ -109,7 +118,10 @@ def select(identifier: Dataset, sop_class_uid: str) -> Selection:
     for keyword, uids in zip(_KEYWORDS[1:], values[1:], strict=True):
         if not all(_UID.fullmatch(uid) for uid in uids):
             raise _refused(messages.no_uid(keyword))
-    return Selection(level, next(iter(patients), ""), *values[1:])
+    selection = Selection(level, next(iter(patients), ""), *values[1:])
+    if selection.cost > MOST_SEARCHES:
+        raise _refused(messages.too_many_values(MOST_SEARCHES))
+    return selection
 
 
 def _values(identifier: Dataset, keyword: str) -> tuple[str, ...]:
