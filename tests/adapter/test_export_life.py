@@ -67,8 +67,8 @@ async def test_killed_at_random_it_loses_nothing_and_sends_little_twice(long: bo
 
 
 async def test_what_takes_longer_than_its_deadline_stays_ours() -> None:
-    async with WadoStore() as store, PubSub(deadline=2, shortest=1) as pubsub, StoreNode() as node:
-        node.delay = 2.5
+    async with WadoStore() as store, PubSub(deadline=4, shortest=1) as pubsub, StoreNode() as node:
+        node.delay = 4.5
         async with Exporter(spec(store, pubsub, node.port)) as exporter:
             await exporter.poll(lambda: _described(pubsub))  # the service has 10 s at least, which are assumed before
             ids = await pubsub.publish(*(store.add(generated(1000)) for _ in range(4)))

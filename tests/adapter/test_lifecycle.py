@@ -82,7 +82,7 @@ async def test_metrics_count_what_happened() -> None:
 
 async def test_sigterm_drains_running_operations_finish_and_the_exit_status_is_zero() -> None:
     async with FaultStore() as store, Adapter(store.url) as adapter:
-        store.script.append(Reply(delay=1.5))
+        store.script.append(Reply(delay=5))
         sending = asyncio.create_task(asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", [_wire()]))
         await store.until(lambda: bool(store.posts))
         adapter.signal(signal.SIGTERM)
@@ -96,7 +96,7 @@ async def test_sigterm_drains_running_operations_finish_and_the_exit_status_is_z
 
 
 async def test_while_it_drains_it_accepts_for_drain_seconds_and_then_no_more() -> None:
-    async with FaultStore() as store, Adapter(store.url, spec={"drainSeconds": 2}) as adapter:
+    async with FaultStore() as store, Adapter(store.url, spec={"drainSeconds": 5}) as adapter:
         adapter.signal(signal.SIGTERM)
         await adapter.line("draining: 0 associations open")
         assert await asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", [_wire()]) == [(0, "")]
