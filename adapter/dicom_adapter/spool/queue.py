@@ -100,6 +100,11 @@ class Queue:
         return min(oldest) / 1e6 if oldest else None
 
     @property
+    def oldest_due(self) -> float | None:
+        """When the oldest came that may be taken now: time.time()."""
+        return min((line.ready[0].entry.seconds for line in self._lines.values() if line.ready), default=None)
+
+    @property
     def needs_reading(self) -> bool:
         """Whether the window runs low and there is more on disk."""
         low = self.due < self._window // 4

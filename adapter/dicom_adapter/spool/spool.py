@@ -98,6 +98,7 @@ class Spool:
         self._last_id = 0
         self._used = 0
         self._reserved = bounds.reserve_bytes or 0
+        self._most = 0
         self._lock = threading.Lock()
         self._syncs: dict[str, DirectorySync] = {}
 
@@ -122,8 +123,10 @@ class Spool:
             counts.failed = self._count(directory(name, FAILED))
         for name in [name for name, counts in self.counts.items() if name not in self.destinations and not _any(counts)]:
             del self.counts[name]
+        whole = storage.whole()
+        self._most = whole if self._bounds.max_bytes is None else min(whole, self._bounds.max_bytes)
         if self._bounds.reserve_bytes is None:
-            self._reserved = min(_RESERVE, storage.whole() // 10)
+            self._reserved = min(_RESERVE, whole // 10)
         self._used = sum(counts.ready.bytes for counts in self.counts.values())
 
     def _count(self, path: str) -> Tally:
@@ -262,6 +265,11 @@ class Spool:
     def used(self) -> int:
         """Bytes that wait, or are being written; counted for each destination."""
         return self._used
+
+    @property
+    def roomy(self) -> bool:
+        """Whether most of the room is left."""
+        return self._used < self._most // 4
 
     def _check(self) -> None:
         if self.trouble.final is not None:

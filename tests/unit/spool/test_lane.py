@@ -182,6 +182,60 @@ def test_two_destinations_one_of_them_dead_for_an_hour() -> None:
     run(main)
 
 
+async def rush(yard: Yard, images: int, *, pause: float, first: int = 0) -> None:
+    for number in range(first, first + images):
+        yard.put(uid(number))
+        await asyncio.sleep(pause)
+
+
+def test_in_a_rush_one_request_is_under_way_and_afterwards_as_many_as_may_be() -> None:
+    async def main() -> None:
+        target = FakeTarget(most=Most(8, 4 << 20))
+        async with Yard(target) as yard:
+            await rush(yard, 100, pause=0.005)
+            target.most_under_way = 0
+            await rush(yard, 400, pause=0.005, first=100)
+            assert target.most_under_way == 1
+            assert len(yard.observed.delivered_uids) > 100, "it goes on"
+            await yard.until_delivered()
+            assert target.most_under_way == 4
+
+    run(main)
+
+
+def test_no_image_waits_long_for_the_end_of_a_rush() -> None:
+    async def main() -> None:
+        target = FakeTarget(most=Most(4, 4 << 20), uploads=8)
+        async with Yard(target) as yard:
+            await rush(yard, 1000, pause=0.01)
+            assert 4.0 < max(yard.observed.seconds) < 6.0
+
+    run(main)
+
+
+def test_images_that_come_one_by_one_are_no_rush() -> None:
+    async def main() -> None:
+        target = FakeTarget(latency=0.1, uploads=8)
+        async with Yard(target) as yard:
+            await rush(yard, 200, pause=0.03)
+            await yard.until_delivered()
+            assert max(yard.observed.seconds) < 0.15
+
+    run(main)
+
+
+def test_a_spool_that_fills_is_emptied_in_a_rush_too() -> None:
+    async def main() -> None:
+        target = FakeTarget(most=Most(8, 4 << 20))
+        async with Yard(target, max_bytes=600_000) as yard:  # some hundred images are a quarter of it
+            await rush(yard, 250, pause=0.005)
+            target.most_under_way = 0
+            await rush(yard, 150, pause=0.005, first=250)
+            assert target.most_under_way == 4
+
+    run(main)
+
+
 def test_senders_take_turns() -> None:
     async def main() -> None:
         target = FakeTarget(uploads=1)
