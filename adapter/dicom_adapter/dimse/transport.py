@@ -8,7 +8,7 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable
-from time import monotonic
+from time import thread_time
 from typing import Final, Protocol, cast
 
 from dicom_adapter.dimse.association import Association, Connection
@@ -17,7 +17,8 @@ RECEIVE_BUFFER_BYTES: Final = 256 * 1024
 FIRST_READ_BYTES: Final = 4 * 1024
 SLICE_SECONDS: Final = 0.001
 """How long the bytes of one read should be in work: data sets pass at gigabytes a second, a flood of echoes or of one-byte fragments at
-megabytes, and everybody else waits meanwhile."""
+megabytes, and everybody else waits meanwhile. Counted is this thread's own time: on a busy machine it also waits for a processor, and for
+those of our threads that write, and with smaller reads it would need more of both."""
 TURNS_A_ROUND: Final = 4
 WRITE_BUFFER_BYTES: Final = 64 * 1024
 KERNEL_WRITE_BUFFER_BYTES: Final = 256 * 1024
@@ -115,9 +116,9 @@ class SocketProtocol(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on what was read; how long that took decides how much is read at a time."""
         if self._association is not None:
-            began = monotonic()
+            began = thread_time()
             self._association.receive(self._buffer.claim(self, nbytes))
-            seconds = monotonic() - began
+            seconds = thread_time() - began
             if seconds > SLICE_SECONDS:
                 self._read_bytes = max(self._read_bytes // 2, FIRST_READ_BYTES)
                 self._let_others()
