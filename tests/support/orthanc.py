@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import os
 import random
 import socket
 import subprocess
@@ -18,12 +20,23 @@ from typing import Any, Self
 _PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 
 
+_FIRST = 10_000 + 5_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4)
+_ports = itertools.cycle(range(_FIRST, _FIRST + 5_000))
+for _ in range(random.randrange(5_000)):
+    next(_ports)
+
+
 def free_port() -> int:
-    """A loopback port that was free a moment ago, and is none of those that Linux gives to connections (from 32768) meanwhile."""
-    while True:
+    """A loopback port that was free a moment ago, and that nobody is given meanwhile.
+
+    It is none of those that Linux gives to connections (from 32768), nor one of another process of this run, nor one that was given here
+    a moment ago, perhaps to a program that has not opened it yet.
+    """
+    for port in _ports:
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.randrange(10_000, 30_000)))
-            return int(probe.getsockname()[1])
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable")
 
 
 class Orthanc:
