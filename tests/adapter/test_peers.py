@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
+from dicom_adapter.dimse import PeerAddress, PresentationContext, connect
+from dicom_adapter.dimse.sopclasses import STUDY_ROOT_FIND
 from tests.support.adapter import COMMAND, Adapter, run
+from tests.support.dicom import generated
 from tests.support.rawscu import CT_STORAGE, EXPLICIT, IMPLICIT, VERIFICATION, AssociationRejected, RawScu, associate_rq, context
+from tests.support.retrieving import destination, identifier, last
 from tests.support.store import FaultStore
+from tests.support.wado import Archive
 
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 PEERS = [
@@ -74,3 +81,20 @@ async def test_googles_ae_dictionary_is_read_from_flag_and_environment(given: st
     status, _, err = await run(*COMMAND, *arguments, environment=environment)
     name = "--aet_dictionary_inline" if given == "flag" else "ENV_AETS_JSON"
     assert (status, err) == (2, f"{name}: 'x' is not a whole number; write a number from 1 to 65535, without quotes\n")
+
+
+async def test_googles_flags_for_queries_and_retrievals(tmp_path: Path) -> None:
+    dictionary = tmp_path / "aets.json"
+    async with Archive() as archive, destination() as ws:
+        (one,) = archive.add("1.2", "1.2.3", [generated(64)])
+        dictionary.write_text(json.dumps([{"name": "WS1", "host": ws.address.host, "port": ws.address.port}]))
+        arguments = [f"--aet_dictionary={dictionary}", "--dimse_cmove_aet=OUT", "--fuzzy_matching"]
+        async with Adapter(archive.url, arguments=arguments) as adapter:
+            contexts = [PresentationContext(uid, (EXPLICIT,)) for uid in (STUDY_ROOT_MOVE, STUDY_ROOT_FIND)]
+            address = PeerAddress("GATE", "127.0.0.1", adapter.port)
+            async with await connect(address, calling_ae_title="CT1", contexts=contexts) as association:
+                await last(association.find(STUDY_ROOT_FIND, identifier(PatientName="Doe")))
+                assert any("fuzzymatching=true" in path for path in archive.requests)
+                moved = await last(association.move(STUDY_ROOT_MOVE, identifier(StudyInstanceUID="1.2"), "WS1"))
+                assert (moved.status.code, ws.received) == (0, {one.sop_instance_uid: one.data_set})
+                assert {request.peer.ae_title for request in ws.requests} == {"OUT"}

@@ -16,6 +16,8 @@ import pytest
 import pytest_asyncio
 
 from tests.adapter.dimse.peers import data_set_of, dcmtk, storescp
+from tests.adapter.test_query_service import asking
+from tests.adapter.test_query_service import query as identifier
 from tests.support import collection
 from tests.support.adapter import Adapter, run
 from tests.support.dcmqrscp import TITLE, Dcmqrscp
@@ -217,6 +219,43 @@ async def test_every_query_is_answered_as_the_others_answer_it_but_for_what_the_
     compare(orthancs, documented("Where Orthanc's own C-FIND answers otherwise"))
     compare(dcmtks, documented("Where dcmtk's archive answers otherwise"))
     assert seen == untold
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("character_set", "pattern", "number"),
+    [
+        ("ISO_IR 100", "Mü*", 0),
+        ("ISO_IR 192", "Łuk*", 2),
+        (["", "ISO 2022 IR 87"], "*山田*", 3),
+        (["", "ISO 2022 IR 149"], "*洪*", 4),
+    ],
+)
+async def test_names_are_asked_for_and_answered_in_the_workstations_character_set(
+    nodes: Nodes, character_set: str | list[str], pattern: str, number: int
+) -> None:
+    asked = identifier(SpecificCharacterSet=character_set, PatientName=pattern)
+    *found, (status, _, _) = await asking(nodes.adapter, asked)
+    studies = {str(one.StudyInstanceUID): one for _, _, one in found if one is not None}
+    name = collection.STUDIES[number].attributes["PatientName"]
+    assert status == 0
+    assert studies[collection.study_uid(number)].SpecificCharacterSet == character_set
+    assert {str(one.PatientName) for one in studies.values()} == {name}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("combined", [False, True])
+async def test_a_range_of_dates_with_one_of_times_is_one_range_where_that_was_negotiated(nodes: Nodes, combined: bool) -> None:
+    asked = identifier(StudyDate="20260105-20260212", StudyTime="0900-1000")
+    *found, (status, _, _) = await asking(nodes.adapter, asked, extended=b"\1\1" if combined else b"\1\0")
+    moments = [(one.attributes["StudyDate"], one.attributes["StudyTime"]) for one in collection.STUDIES]
+    if combined:
+        wanted = [("20260105", "090000") <= moment <= ("20260212", "100000") for moment in moments]
+    else:
+        wanted = ["20260105" <= date <= "20260212" and "090000" <= time <= "100000" for date, time in moments]
+    assert status == 0
+    assert {str(one.StudyInstanceUID) for _, _, one in found if one} == {collection.study_uid(n) for n, is_in in enumerate(wanted) if is_in}
+    assert sum(wanted) > 0
 
 
 # -- retrieving ------------------------------------------------------------------------------------

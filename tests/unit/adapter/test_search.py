@@ -22,8 +22,8 @@ from dicom_adapter.services.query.search import UIDS_IN_A_LIST, Search
 from tests.support.rawscu import CT_STORAGE
 
 NAME, PATIENT, DATE, TIME = 0x00100010, 0x00100020, 0x00080020, 0x00080030
-DESCRIPTION, MODALITIES, STUDY, SERIES = 0x00081030, 0x00080061, 0x0020000D, 0x0020000E
-VRS = {NAME: "PN", PATIENT: "LO", DATE: "DA", TIME: "TM", DESCRIPTION: "LO", MODALITIES: "CS", STUDY: "UI", SERIES: "UI"}
+DESCRIPTION, MODALITIES, STUDY, SERIES, KIND = 0x00081030, 0x00080061, 0x0020000D, 0x0020000E, 0x00080008
+VRS = {NAME: "PN", PATIENT: "LO", DATE: "DA", TIME: "TM", DESCRIPTION: "LO", MODALITIES: "CS", STUDY: "UI", SERIES: "UI", KIND: "CS"}
 Study = dict[int, Any]
 
 
@@ -43,6 +43,7 @@ class Store:
     wildcards: bool = True
     decodes: bool = True
     listens: bool = True
+    together: bool = False
     objects_to: str = ""
     most: int = 5000
     asked: list[tuple[list[tuple[str, str]], int, int]] = field(default_factory=list)
@@ -84,6 +85,8 @@ class Store:
         if VRS[tag] in ("DA", "TM") and "-" in wanted:
             low, _, high = wanted.partition("-")
             return any(low <= value <= (high or "~") for value in values)
+        if self.together:
+            values = ["\\".join(values)]
         return any(fnmatch.fnmatchcase(value, wanted) if self.wildcards else value == wanted for value in values)
 
     @property
@@ -332,6 +335,20 @@ async def test_letters_that_the_store_does_not_decode_are_compared_here() -> Non
     assert (await found(store, key(NAME, "Müller^Jürgen")))[0] == ["1"]
     assert (await found(store, key(DESCRIPTION, "MR Knie links")))[0] == ["3"]
     assert (await found(store, key(NAME, "山田*")))[0] == []
+
+
+async def test_any_of_an_attributes_values_will_do_though_the_store_compares_them_together() -> None:
+    kinds = {1: ["ORIGINAL", "PRIMARY", "AXIAL"], 2: ["DERIVED", "AXIAL 2"], 3: ["AXIAL"]}
+    store = Store([study(number) | {KIND: values} for number, values in kinds.items()], together=True)
+    assert await found(store, key(KIND, "PRIMARY")) == (["1"], False)
+    assert await found(store, key(KIND, "DERIVED")) == (["2"], False)
+    store.asked.clear()
+    store.objects_to = "*XIAL*"
+    assert await found(store, key(KIND, "XIAL")) == ([], False)
+    assert {value for search in store.searches for _, value in search} == {"XIAL", "*XIAL*"}
+    store.asked.clear()
+    assert (await found(store, key(MODALITIES, "PT"), key(PATIENT, "P0001")))[0] == []
+    assert len(store.searches) == 1
 
 
 async def test_private_attributes_and_sequences_are_not_asked_for() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, keyword_for_tag
 
 from dicom_adapter.dicomweb.client import PLAIN, Refusal
 from dicom_adapter.dicomweb.query import Page, pages, text
@@ -48,6 +48,7 @@ _BELOW: Final = {
     Level.IMAGE: frozenset[int](),
 }
 _OURS: Final = frozenset({RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, TIMEZONE_OFFSET})
+_MODALITIES_IN_STUDY: Final = 0x00080061
 _UNIQUE: Final = frozenset({STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID})
 _PATTERN: Final = frozenset("*?")
 _CODED: Final = re.compile(f"[^-A-Za-z0-9._{re.escape(PLAIN)}]+")
@@ -80,6 +81,7 @@ class Plan:
         periods: dates with times that we match together.
         fields: what the results are to hold.
         ignored: whether a key is matched by nobody, as PS3.4 C.2.2.1.3 has it for optional keys.
+        guessed: whether the store may not like it, and need not.
     """
 
     asked: tuple[tuple[Key, tuple[str, ...]], ...] = ()
@@ -87,6 +89,7 @@ class Plan:
     periods: tuple[Period, ...] = ()
     fields: tuple[str, ...] = ()
     ignored: bool = False
+    guessed: bool = False
 
     def questions(self) -> Iterator[list[tuple[str, str]]]:
         """The search keys of each question."""
@@ -133,6 +136,8 @@ class Search:
                         found = found or bool(page)
                         yield page
             except Refusal as error:
+                if plan.guessed and not found and error.answer.status == 400:
+                    return  # what was asked before has been answered: nothing
                 if found or error.answer.status != 400 or attempt > 1 or not await self._learn(plan):
                     raise
                 plan = await self._plan()
@@ -204,6 +209,11 @@ class Search:
         if patterns and not self.store.known_to_lack_wildcards and not await self.store.wildcards():
             rest = tuple((key, values) for key, values in plan.asked if key not in patterns)
             return replace(plan, asked=rest, own=tuple(dict.fromkeys((*plan.own, *patterns))))
+        several = [] if plan.guessed else [key for key, _ in plan.asked if _has_several_values(key)]
+        if several and not self.store.known_to_lack_wildcards:
+            # Orthanc compares all values of an attribute together, and PS3.4 C.2.2.2.1 any of them.
+            asked = tuple((key, tuple(f"*{value}*" for value in values) if key in several else values) for key, values in plan.asked)
+            return replace(plan, asked=asked, own=tuple(dict.fromkeys((*plan.own, *several))), guessed=True)
         return None
 
     # -- the questions -----------------------------------------------------------------------------
@@ -286,6 +296,12 @@ def _first(match: Match, tag: int) -> object:
 def _all_match(match: Match, tests: Sequence[Callable[[Match], bool]], listed: Mapping[str, Collection[str]]) -> bool:
     """Whether it passes all tests, and has one of the UIDs that were asked for, as far as it has any: some stores ignore a list."""
     return all(test(match) for test in tests) and all(not (uid := text(match, name)) or uid in uids for name, uids in listed.items())
+
+
+def _has_several_values(key: Key) -> bool:
+    """Whether the attribute may have several, and the key is none of them with wildcards. What stores count together, they know as such."""
+    known = key.vr in WILDCARD_VRS and not key.has_wildcards and key.tag != _MODALITIES_IN_STUDY
+    return known and dictionary_has_tag(key.tag) and dictionary_VM(key.tag) != "1"
 
 
 def _use(key: Key) -> str:
