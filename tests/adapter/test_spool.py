@@ -186,6 +186,17 @@ async def test_the_store_is_down_and_senders_are_not_affected(tmp_path: Path) ->
         await adapter.line("the spool takes images again, and they are delivered as they come")
 
 
+async def test_no_image_is_posted_before_the_store_wants_one_again(tmp_path: Path) -> None:
+    """Retry-After is for the destination: others must not try it meanwhile, and a sender notices nothing."""
+    async with Archive(outage=503, headers={"Retry-After": "2"}) as archive, spooling(archive, tmp_path) as adapter:
+        assert await send(adapter, [generated()]) == [(0, "")]
+        await archive.until(lambda: len(archive.got) == 1)
+        archive.outage = 0
+        assert await send(adapter, [generated() for _ in range(3)]) == [(0, "")] * 3
+        await archive.until(lambda: len(archive.stored) == 4)
+        assert archive.got[1].time - archive.got[0].time >= 2.0
+
+
 async def test_a_spool_at_its_reserve(tmp_path: Path) -> None:
     """Row 27."""
     async with Archive() as archive, spooling(archive, tmp_path, spool={"reserveBytes": 1 << 52}) as adapter:
