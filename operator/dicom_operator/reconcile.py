@@ -42,6 +42,9 @@ SPOOL_SECONDS = 30.0
 HOLD_SECONDS = 5.0
 """How long a status that says no more than "not yet" may wait: most adapters become Ready meanwhile, with one write for all of it."""
 
+UNSEEN_SECONDS = 30.0
+"""The same for one that says nothing new but how many pods there are, ready or not: no column and no sentence shows it."""
+
 PENDING_SECONDS = 15.0
 """How soon the events of a Service without an address are read again, since nothing wakes us for them; the longer it waits, the later."""
 
@@ -254,7 +257,8 @@ class Reconciler:
         if old == new or not status.repeats_not_yet(old, new):
             self._held.pop(key, None)
             return 0.0
-        wait = self._held.setdefault(key, now) + HOLD_SECONDS - now
+        longest = UNSEEN_SECONDS if status.only_pods(old, new) else HOLD_SECONDS
+        wait = self._held.setdefault(key, now) + longest - now
         if wait <= 0:
             del self._held[key]
         return max(0.0, wait)

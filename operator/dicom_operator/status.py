@@ -174,6 +174,11 @@ def repeats_not_yet(old: Json, new: Json) -> bool:
     return all(no_more(kind) for kind in before.keys() | after.keys() if kind not in SUMMARIES)
 
 
+def only_pods(old: Json, new: Json) -> bool:
+    """Whether a status differs from the one before in how many pods have been made, and in nothing else."""
+    return {**old, "replicas": None} == {**new, "replicas": None}
+
+
 def only_counts(old: Json, new: Json) -> bool:
     """Whether a status differs from the one before in what waits or was exported, and in nothing else."""
     nothing = dict.fromkeys(COUNTS)

@@ -22,8 +22,10 @@ CONTEXT.set_forkserver_preload(["__main__", "dicom_operator.__main__"])
 
 def run(arguments: list[str], environment: Mapping[str, str], log: str) -> None:
     """What the child does: become the operator."""
+    from dicom_operator import reconcile
     from dicom_operator.__main__ import main
 
+    reconcile.HOLD_SECONDS = reconcile.UNSEEN_SECONDS = 0.5  # nobody looks
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()

@@ -85,7 +85,7 @@ async def test_a_signal_before_kopf_takes_the_signals_over_ends_it_too():
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return kopf.ConnectionInfo(server="http://127.0.0.1:1")
 
-    await asyncio.wait_for(watch(registry, CONFIG, stop, lambda: None), 10)
+    await asyncio.wait_for(watch(registry, CONFIG, stop, lambda: None), 60)
 
 
 def test_kopfs_settings():

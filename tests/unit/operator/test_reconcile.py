@@ -10,7 +10,7 @@ import pytest
 from dicom_operator.api import ADAPTER, BY_KIND, Json
 from dicom_operator.children import NAME_TAKEN_SECONDS
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnauthorized, ApiUnavailable, NotLeading
-from dicom_operator.reconcile import FIGHT_CORRECTIONS, HOLD_SECONDS, PENDING_SECONDS, UNRESOLVED_SECONDS
+from dicom_operator.reconcile import FIGHT_CORRECTIONS, HOLD_SECONDS, PENDING_SECONDS, UNRESOLVED_SECONDS, UNSEEN_SECONDS
 from dicom_operator.workqueue import Done, RequeueAfter, Retry
 from tests.unit.operator.builders import pod
 from tests.unit.operator.world import World
@@ -61,7 +61,7 @@ async def test_what_only_goes_on_is_told_after_a_moment():
     world = World(replicas=2)
     await world.run()
     _tell(world, "Deployment", STARTED)
-    assert await world.run() == RequeueAfter(HOLD_SECONDS)
+    assert await world.run() == RequeueAfter(UNSEEN_SECONDS)  # nobody sees how many pods are not ready
     world.now += HOLD_SECONDS - 1
     _tell(world, "Service", ADDRESS)  # it is still the first that waits
     assert await world.run() == RequeueAfter(1)
@@ -92,6 +92,19 @@ async def test_what_changed_while_the_status_was_written_is_served_although_its_
     await world.run()
     assert world.condition() == ("True", "Applied")
     assert world.cluster.objects["DicomAdapter", "ct-east"]["status"]["observedGeneration"] == 3
+
+
+async def test_how_many_pods_there_are_is_told_in_the_end():
+    world = World(replicas=2)
+    await world.run()
+    _tell(world, "Deployment", STARTED)
+    await world.run()
+    world.now += UNSEEN_SECONDS - 1
+    assert await world.run() == RequeueAfter(1)
+    assert world.cluster.objects["DicomAdapter", "ct-east"]["status"]["replicas"] == 0
+    world.now += 1
+    await world.run()
+    assert world.cluster.objects["DicomAdapter", "ct-east"]["status"]["replicas"] == 2
 
 
 async def test_a_trouble_is_told_at_once_and_taken_back_at_once():
