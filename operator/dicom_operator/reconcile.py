@@ -155,8 +155,8 @@ class Reconciler:
         if isinstance(outcome, RequeueAfter) and workload.lacks_pods(view.workload):
             outcome = RequeueAfter(min(outcome.seconds, PENDING_SECONDS))
         outcome = await self._publish(view, outcome)
-        if outcome == RequeueAfter(next_look) and not view.names:  # what a name leads to may change
-            self._at_rest[key] = seen
+        if outcome == RequeueAfter(next_look) and not view.names and self._seen(body, self._observe(body)) == seen:
+            self._at_rest[key] = seen  # nothing was written; without host names, for what they lead to may change
         return outcome
 
     def _parse(self, body: Json) -> Managed:

@@ -104,3 +104,12 @@ async def test_a_pod_that_is_on_its_way_out_is_waited_for(world: World, built: l
     world.cache.forget(POD, "rad", old["metadata"]["name"])
     await world.run()
     assert len(built) == 2
+
+
+async def test_a_child_that_is_deleted_again_and_again_comes_back_each_time(world: World) -> None:
+    """What a run has written is not what it has seen: the same child missing again is news."""
+    for _ in range(3):
+        world.cluster.drop("Service", "ct-east-http")
+        world.cache.forget(BY_KIND["Service"], "rad", "ct-east-http")
+        await world.run()
+        assert ("Service", "ct-east-http") in world.cluster.objects
