@@ -278,6 +278,18 @@ async def test_what_is_there_is_committed_and_what_is_not_is_named(syntax: str) 
     assert [(one.ReferencedSOPInstanceUID, one.FailureReason) for one in some.FailedSOPSequence] == [(uid, 0x0112) for uid in missing]
 
 
+async def test_a_long_list_is_read_beside_everything_else() -> None:
+    modality = Modality()
+    async with Archive() as archive, modality.listening(), gateway(archive, modality) as gate:
+        there = kept(archive, 600)
+        assert len(action(there)) > commitment.AT_ONCE_BYTES
+        assert await gate.commit([*there, *unknown(1)]) == Status(0)
+        await until(lambda: gate.told.delivered)
+        assert gate.told.delivered == [("CT1", 600, 1)]
+    ((event, report, _),) = modality.reports
+    assert (event, named(report.ReferencedSOPSequence)) == (2, there)
+
+
 async def test_an_instance_of_another_class_is_not_what_was_asked_for() -> None:
     modality = Modality()
     async with Archive() as archive, modality.listening(), gateway(archive, modality) as gate:

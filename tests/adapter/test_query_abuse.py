@@ -32,6 +32,11 @@ def element(tag: int, value: bytes) -> bytes:
     return struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)) + value
 
 
+def item(content: bytes) -> bytes:
+    """Of a sequence."""
+    return struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content
+
+
 def query(name: str = "") -> bytes:
     """All studies, or those of a patient."""
     return element(0x00080052, b"STUDY ") + element(0x00100010, name.encode()) + element(0x0020000D, b"")
@@ -50,7 +55,10 @@ async def ask(adapter: WatchedAdapter, identifier: bytes, model: str = STUDY_ROO
 
 
 NO_LEVEL, NO_KEY = Status(0xA900, "No QueryRetrieveLevel specified"), Status(0xA900, "Unique key missing: StudyInstanceUID")
-UNREADABLE, TOO_LONG = Status(0xC000, "Identifier unreadable"), Status(0xA700, "Data set of more than 4194304 bytes")
+UNREADABLE, TOO_LONG = Status(0xC000, "Identifier unreadable"), Status(0xA700, "Data set of more than 524288 bytes")
+TOO_MANY = Status(0xA900, "More than 1024 elements in the identifier")
+TOO_MANY_VALUES, GIANT = Status(0xA900, "More than 8192 values in one key"), Status(0xA700, "Data set of more than 4194304 bytes")
+EMPTY = b"".join(element(0x00210000 + number, b"") for number in range(1, 0x10000))
 GARBAGE: Mapping[str, tuple[bytes, Status, Status]] = {  # what a query is answered, and what a retrieval
     "zeros": (bytes(5000), NO_LEVEL, NO_LEVEL),
     "text": (f"{CANARY} ".encode() * 20, UNREADABLE, Status(0xA900, UNREADABLE.comment)),
@@ -60,13 +68,13 @@ GARBAGE: Mapping[str, tuple[bytes, Status, Status]] = {  # what a query is answe
         UNREADABLE,
         Status(0xA900, UNREADABLE.comment),
     ),
-    "ten thousand keys": (
-        query() + b"".join(element(0x00210000 + number, b"") for number in range(1, 10_000)),
-        Status(0xA900, "More than 256 keys in the identifier"),
-        NO_KEY,
-    ),
-    "a value of four megabytes": (query(CANARY * 300_000), Status(0xA900, "More than 1024 characters in one value"), NO_KEY),
-    "more than may be": (query(CANARY * 400_000), TOO_LONG, TOO_LONG),
+    "three hundred keys": (query() + EMPTY[: 300 * 8], Status(0xA900, "More than 256 keys in the identifier"), NO_KEY),
+    "sixty thousand keys": (query() + EMPTY[: 60_000 * 8], TOO_MANY, TOO_MANY),
+    "sixty thousand keys in a sequence": (query() + element(0x00400275, item(EMPTY[: 60_000 * 8])), TOO_MANY, TOO_MANY),
+    "a hundred thousand values": (query("A\\" * 100_000), TOO_MANY_VALUES, TOO_MANY_VALUES),
+    "a long value": (query(CANARY * 10_000), Status(0xA900, "More than 1024 characters in one value"), NO_KEY),
+    "a value of a megabyte": (query(CANARY * 80_000), TOO_LONG, TOO_LONG),
+    "more than any data set": (query(CANARY * 400_000), GIANT, GIANT),
 }
 
 
@@ -135,8 +143,8 @@ def uids(found: list[Response]) -> list[str]:
 
 
 async def test_twenty_queries_at_once_are_each_answered_in_full() -> None:
-    async with Catalogue(700) as store, WatchedAdapter(store.url) as adapter:
+    async with Catalogue(300) as store, WatchedAdapter(store.url) as adapter:
         answers = await asyncio.gather(*(ask(adapter, query()) for _ in range(20)))
         for found in answers:
-            assert uids(found) == [f"{UID}.{number}" for number in range(700)]
+            assert uids(found) == [f"{UID}.{number}" for number in range(300)]
             assert found[-1] == Response(Status(0))

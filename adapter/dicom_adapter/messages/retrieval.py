@@ -90,6 +90,16 @@ def too_many_values(maximum: int) -> str:
     return f"More than {maximum} values in one key"
 
 
+def too_many_elements(maximum: int) -> str:
+    """An identifier that is no list of keys any more."""
+    return f"More than {maximum} elements in the identifier"
+
+
+def identifier_too_long(maximum: int) -> str:
+    """One that is longer than any list of UIDs that can be answered."""
+    return f"Data set of more than {maximum} bytes"
+
+
 def too_many_patterns(maximum: int) -> str:
     """The same of wildcards and ranges."""
     return f"More than {maximum} wildcards or ranges in one key"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Final
@@ -33,16 +33,28 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def decode(content: bytes, transfer_syntax_uid: str) -> Dataset:
-    """What the bytes say; every value is read, so that none fails later. Raises Unreadable."""
+def inflated(content: bytes, transfer_syntax_uid: str) -> bytes:
+    """The bytes of a data set, whether they are deflated or not. Raises Unreadable."""
+    if not UID(transfer_syntax_uid).is_deflated:
+        return content
+    inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = inflating.decompress(content, _MOST_INFLATED)
+    except zlib.error as error:
+        raise Unreadable from error
+    if not inflating.eof:
+        raise Unreadable
+    return content
+
+
+def decode(content: bytes, transfer_syntax_uid: str, check: Callable[[bytes, str], None] | None = None) -> Dataset:
+    """What the bytes say; every value is read, so that none fails later. Raises Unreadable, and what `check` raises beforehand."""
     syntax = UID(transfer_syntax_uid)
+    content = inflated(content, transfer_syntax_uid)
+    if check is not None:
+        check(content, transfer_syntax_uid)
     try:
         with quietly():
-            if syntax.is_deflated:
-                inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-                content = inflating.decompress(content, _MOST_INFLATED)
-                if not inflating.eof:
-                    raise Unreadable
             found = read_dataset(BytesIO(content), syntax.is_implicit_VR, syntax.is_little_endian)
             found.decode()
             for _ in found.iterall():

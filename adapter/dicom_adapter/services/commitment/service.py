@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pydicom.dataset import Dataset
@@ -19,6 +20,8 @@ PUSH_MODEL_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 REQUEST_ACTION: Final = 1
 ALL_STORED, SOME_NOT_STORED = 1, 2
 
+AT_ONCE_BYTES: Final = 16 << 10
+"""So much of a request is read without letting anybody else in: some two hundred references."""
 NO_SUCH_INSTANCE: Final = 0x0112
 CLASS_INSTANCE_CONFLICT: Final = 0x0119
 _PROCESSING_FAILURE: Final = 0x0110
@@ -71,6 +74,7 @@ class CommitmentService:
     lookup: Callable[[str], PeerAddress | None]
     now: Callable[[], float]
     observer: CommitmentObserver
+    turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def __call__(self, request: NormalizedRequest) -> Response:
         """Takes it up; the report comes by itself."""
@@ -89,7 +93,7 @@ class CommitmentService:
         if self.lookup(calling) is None:
             return Status(_PROCESSING_FAILURE, messages.unknown_ae(calling)), messages.unknown_destination("N-ACTION", calling, calling)
         try:
-            commitment = read(decode(request.information, request.transfer_syntax_uid), calling, self.now())
+            commitment = await self._read(request)
         except Unreadable:
             return Status(_INVALID_ARGUMENT, messages.UNREADABLE_COMMITMENT), ""
         except ValueError as error:
@@ -101,6 +105,17 @@ class CommitmentService:
         except OSError:
             return Status(_RESOURCE_LIMITATION, messages.COMMITMENT_NOT_WRITTEN), ""
         return Status(0), ""
+
+    async def _read(self, request: NormalizedRequest) -> Commitment:
+        """Many references take seconds: they are read in a thread, of one request at a time. Raises Unreadable, ValueError."""
+
+        def reading() -> Commitment:
+            return read(decode(request.information, request.transfer_syntax_uid), request.peer.ae_title, self.now())
+
+        if len(request.information) <= AT_ONCE_BYTES:
+            return reading()
+        async with self.turn:
+            return await asyncio.to_thread(reading)
 
 
 def read(information: Dataset, ae_title: str, now: float) -> Commitment:

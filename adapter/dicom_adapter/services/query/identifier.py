@@ -18,6 +18,7 @@ from pydicom.valuerep import TEXT_VR_DELIMS
 
 from dicom_adapter import messages
 from dicom_adapter.dimse.status import CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH
+from dicom_adapter.services import bounds
 from dicom_adapter.services.levels import LEVELS, BadIdentifier, Level
 
 MAXIMUM_INFLATED: Final = 16 << 20
@@ -99,6 +100,8 @@ def parse(identifier: bytes, transfer_syntax_uid: str, sop_class_uid: str) -> Id
         data_set = _data_set(identifier, UID(transfer_syntax_uid))
         character_sets = tuple(_texts(data_set, SPECIFIC_CHARACTER_SET))
         keys = tuple(_keys(data_set, encodings(character_sets)))
+    except BadIdentifier:
+        raise
     except Exception as error:  # whatever pydicom makes of such bytes: the peer hears that they cannot be read
         raise BadIdentifier(CANNOT_UNDERSTAND, messages.UNREADABLE_IDENTIFIER) from error
     _bound(list(_all(keys)))
@@ -134,6 +137,7 @@ def _data_set(identifier: bytes, syntax: UID) -> Dataset:
         identifier = inflating.decompress(identifier, MAXIMUM_INFLATED)
         if inflating.unconsumed_tail:
             raise ValueError("too long")
+    bounds.check(identifier, syntax)
     return read_dataset(BytesIO(identifier), syntax.is_implicit_VR, syntax.is_little_endian, bytelength=len(identifier))
 
 

@@ -11,6 +11,7 @@ from dicom_adapter import messages
 from dicom_adapter.delivery.verdict import NOT_AUTHORIZED, comment
 from dicom_adapter.dimse import QueryRequest, Response, Status, SubOperations
 from dicom_adapter.dimse.status import CANCELLED, IDENTIFIER_DOES_NOT_MATCH, SUCCESS
+from dicom_adapter.services import bounds
 from dicom_adapter.services.asking import ASKING_FAILED, trouble
 from dicom_adapter.services.datasets import Unreadable, decode, encode
 from dicom_adapter.services.levels import BadIdentifier
@@ -59,7 +60,7 @@ async def begin(shared: RetrieveService, service: str, request: QueryRequest) ->
 
 def _identifier(request: QueryRequest) -> Dataset:
     try:
-        return decode(request.identifier, request.transfer_syntax_uid)
+        return decode(request.identifier, request.transfer_syntax_uid, bounds.check)
     except Unreadable:
         raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.UNREADABLE_IDENTIFIER) from None
 
