@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from dicom_operator.api import INSTANCE_LABEL, Json, Resource
+
+MOST_SHARED = 8192
+LONGEST_SHARED = 64
 
 Name = tuple[str, str]
 """Namespace and name."""
@@ -38,6 +42,8 @@ class Cache:
 
     def __init__(self) -> None:
         self._stores: dict[Resource, _Store] = {}
+        self._strings: dict[str, str] = {}
+        """One of each string that many objects have."""
 
     def get(self, resource: Resource, namespace: str, name: str) -> Json | None:
         """An object. It is shared: never change it."""
@@ -69,7 +75,7 @@ class Cache:
         store.gone.pop(name, None)
         if known is not None:
             _unmark(store, name, known)
-        store.objects[name] = _slim(body)
+        store.objects[name] = self._lean(_slim(body))
         for mark in _marks(body):
             store.found_by.setdefault(mark, set()).add(name)
         return True
@@ -119,6 +125,19 @@ class Cache:
                 return False
         _let_go(store, listing)
         return True
+
+    def _lean(self, value: Any) -> Any:
+        """The same with shared strings: each answer has been parsed into strings of its own, which would be half of what is kept."""
+        if isinstance(value, dict):
+            return {self._shared(key): self._lean(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._lean(item) for item in value]
+        return self._shared(value) if isinstance(value, str) else value
+
+    def _shared(self, text: str) -> str:
+        if len(text) > LONGEST_SHARED or len(self._strings) >= MOST_SHARED:
+            return self._strings.get(text, text)
+        return self._strings.setdefault(text, text)
 
     def _drop(self, store: _Store, name: Name, version: int) -> bool:
         known = store.objects.get(name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from typing import Any, cast
 
 import pytest
 
 from dicom_operator.api import ADAPTER, POD, SERVICE, WATCHED, Key, Resource
-from dicom_operator.cache import Cache, Listing
+from dicom_operator.cache import MOST_SHARED, Cache, Listing
 from dicom_operator.cluster import Cluster
 from dicom_operator.errors import ApiUnavailable
 from dicom_operator.resync import Resync, Watches
@@ -22,6 +23,23 @@ def thing(name: str = "a", version: int = 1, namespace: str = "rad", **metadata:
 
 def names(cache: Cache, resource: Resource = SERVICE) -> list[str]:
     return sorted(item["metadata"]["name"] for item in cache.all(resource))
+
+
+def test_what_many_objects_have_in_common_is_kept_once():
+    cache = Cache()
+    for name in ("a", "b"):
+        cache.put(SERVICE, json.loads(json.dumps(thing(name=name, labels={"app.kubernetes.io/name": "dicom-adapter"}))))
+    one, other = (found["metadata"]["labels"] for found in cache.all(SERVICE))
+    assert one is not other
+    assert [id(text) for pair in one.items() for text in pair] == [id(text) for pair in other.items() for text in pair]
+
+
+def test_strings_are_kept_for_a_bounded_number_of_them():
+    cache = Cache()
+    for number in range(MOST_SHARED + 10):
+        cache.put(SERVICE, thing(name=f"a{number}"))
+    assert len(cache._strings) == MOST_SHARED
+    assert len(set(names(cache))) == MOST_SHARED + 10
 
 
 def test_any_order_of_the_same_news_ends_the_same():
