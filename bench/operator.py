@@ -189,11 +189,15 @@ async def world(client: Client) -> AsyncIterator[None]:
         await client.patch_status(plural, name, status())
 
     async def follow(plural: str, status: Callable[[], Any], wanted: Callable[[Any], bool]) -> None:
-        async for found in client.watch(plural):
-            if wanted(found):
-                task = asyncio.create_task(later(plural, found["metadata"]["name"], status))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+        try:
+            async for found in client.watch(plural):
+                if wanted(found):
+                    task = asyncio.create_task(later(plural, found["metadata"]["name"], status))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+        except aiohttp.ClientError as error:
+            sys.exit(f"the watch of {plural}: {error}")
+        sys.exit(f"the watch of {plural} ended")
 
     address = {"loadBalancer": {"ingress": [{"ip": "10.10.0.100"}]}}
     followers = [
@@ -279,7 +283,7 @@ class Bench:
                 found = f"{ours:.1f} s, {ours / count * 1000:.0f} ms each = {ratio:.2f}x"
                 self.add("operator: created until all children are there", count, found, "1.5x", ratio <= 1.5)
                 self.add("operator: CPU for it", count, f"{used:.1f} s, {used / count * 1000:.0f} ms each")
-                await until(functools.partial(ready, client), 0.5)
+                await until(functools.partial(ready, client), 1.0)
                 await quiet(operator)
                 self.requests("requests per adapter until Ready", operator, count)
                 if repairs:
