@@ -6,6 +6,7 @@ It knows no HTTP. A request begins where the client speaks after the server has 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Self
 
@@ -14,13 +15,14 @@ _PIECE = 1 << 16
 
 class Relay:
     """An async context manager that listens on loopback. `ends` is asked at the beginning of each request (its number on its connection)
-    whether the connection ends there, with a reset and without a word to the server."""
+    whether the connection ends there, with a reset and without a word to the server. With `tls` it is reached over TLS alone."""
 
-    def __init__(self, target: int, *, ends: Callable[[int], bool] = lambda _: False) -> None:
+    def __init__(self, target: int, *, ends: Callable[[int], bool] = lambda _: False, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
         self.port = 0
         self.ended = 0
         self._ends = ends
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -33,7 +35,7 @@ class Relay:
 
     async def up(self) -> None:
         """Listens, on the same port as before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=_PIECE)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=_PIECE, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:

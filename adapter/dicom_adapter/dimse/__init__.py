@@ -5,7 +5,7 @@ and `Pool` call other nodes. Its errors are the tree of `errors`.
 """
 
 from dicom_adapter.dimse.associate import AssociateRequest, CommonExtended, RoleProposal, UserIdentity
-from dicom_adapter.dimse.client import ClientAssociation, PeerAddress, connect
+from dicom_adapter.dimse.client import ClientAssociation, PeerAddress, Tls, connect
 from dicom_adapter.dimse.commands import MoveOriginator, Priority, SubOperations
 from dicom_adapter.dimse.errors import (
     AssociationAborted,
@@ -92,6 +92,7 @@ __all__ = [
     "StoreHandler",
     "StoreRequest",
     "SubOperations",
+    "Tls",
     "UserIdentity",
     "connect",
     "is_ae_title",

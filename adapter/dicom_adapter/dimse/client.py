@@ -3,10 +3,11 @@
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from dicom_adapter.dimse.associate import AssociateAcceptance, AssociateRequest
 from dicom_adapter.dimse.association import Connection
@@ -50,6 +51,14 @@ class PeerAddress:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.ae_title}@{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS towards a peer (PS3.15 B): `context` is asked for each connection, the certificate is to be for `name`, by default the host."""
+
+    context: Callable[[], ssl.SSLContext]
+    name: str = ""
 
 
 class ClientAssociation(Requests):
@@ -98,6 +107,7 @@ async def connect(
     extras: Extras | None = None,
     buffer: ReceiveBuffer | None = None,
     progress: Progress | None = None,
+    tls: Tls | None = None,
 ) -> ClientAssociation:
     """Open an association.
 
@@ -110,6 +120,7 @@ async def connect(
         extras: roles, asynchronous operations, extended negotiation, user identity.
         buffer: to be shared by the associations of one event loop.
         progress: hears of the steps on the way: `dns` with the addresses, `tcp` with the address that is connected.
+        tls: for a peer that speaks DICOM over TLS.
 
     Raises:
         DimseError: there is no association; see `errors`.
@@ -133,7 +144,7 @@ async def connect(
     told = progress or (lambda step, detail: None)
     addresses = await _resolve(peer, limits.connect_timeout)
     told("dns", ", ".join(dict.fromkeys(host for _, (host, _) in addresses)))
-    association = await _open(addresses, peer, proposal, buffer or ReceiveBuffer(CLIENT_BUFFER_BYTES))
+    association = await _open(addresses, peer, proposal, buffer or ReceiveBuffer(CLIENT_BUFFER_BYTES), tls)
     told("tcp", association.peer_address)
     exchange = await association.established()
     return ClientAssociation(association, exchange, association.acceptance or AssociateAcceptance())
@@ -149,12 +160,17 @@ async def _resolve(peer: PeerAddress, seconds: float) -> list[tuple[socket.Addre
 
 
 async def _open(
-    addresses: Sequence[tuple[socket.AddressFamily, tuple[str, int]]], peer: PeerAddress, proposal: Proposal, buffer: ReceiveBuffer
+    addresses: Sequence[tuple[socket.AddressFamily, tuple[str, int]]],
+    peer: PeerAddress,
+    proposal: Proposal,
+    buffer: ReceiveBuffer,
+    tls: Tls | None,
 ) -> RequestedAssociation:
     """Connect to the first of the addresses that answers."""
     loop, seconds = asyncio.get_running_loop(), proposal.limits.connect_timeout
     error = PeerUnreachable("dns", f"'{peer.host}' has no address")
     made: list[RequestedAssociation] = []
+    secured: dict[str, Any] = {"ssl": tls.context(), "server_hostname": tls.name or peer.host} if tls else {}
 
     def begin(connection: Connection, address: str, port: int) -> RequestedAssociation:
         made.append(RequestedAssociation(proposal, connection, address, port))
@@ -164,14 +180,20 @@ async def _open(
         where, opened = f"{host}:{port}", False
         try:
             async with asyncio.timeout(seconds):
-                await loop.create_connection(lambda: SocketProtocol(begin, buffer), host, port, family=family)
+                await loop.create_connection(lambda: SocketProtocol(begin, buffer), host, port, family=family, **secured)
             opened = True
             return made[-1]
         except TimeoutError:
             error = PeerUnreachable("silent", f"{where} gives no answer for {seconds:g} s: is the host down, or a firewall in the way?")
         except ConnectionRefusedError:
             error = PeerUnreachable("refused", f"{where} refuses the connection: nothing listens on this port")
+        except ssl.SSLCertVerificationError as failure:
+            error = PeerUnreachable("network", f"the certificate of {where} is not accepted: {failure.verify_message.rstrip('.')}")
         except OSError as failure:
+            if tls and isinstance(failure, ssl.SSLError | ConnectionError):
+                text = f"{where} and we agree on no TLS: does it speak TLS on this port, and does it want a certificate?"
+                error = PeerUnreachable("network", text)
+                continue
             error = PeerUnreachable("network", f"{where} cannot be reached: {failure.strerror or type(failure).__name__}")
         finally:
             for association in made[: -1 if opened else None]:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from dicom_adapter.dimse.client import CLIENT_BUFFER_BYTES, ClientAssociation, PeerAddress, connect
+from dicom_adapter.dimse.client import CLIENT_BUFFER_BYTES, ClientAssociation, PeerAddress, Tls, connect
 from dicom_adapter.dimse.errors import ContextNotAccepted, PoolClosed
 from dicom_adapter.dimse.handlers import Handlers
 from dicom_adapter.dimse.limits import Limits
@@ -50,6 +50,7 @@ class Pool:
         extras: Extras | None = None,
         per_peer: int = 4,
         idle_seconds: float = IDLE_SECONDS,
+        tls: Tls | None = None,
     ) -> None:
         self._calling_ae_title = calling_ae_title
         self._limits = limits or Limits()
@@ -57,6 +58,7 @@ class Pool:
         self._extras = extras
         self._per_peer = per_peer
         self._idle_seconds = idle_seconds
+        self._tls = tls
         self._buffer = ReceiveBuffer(CLIENT_BUFFER_BYTES)
         self._peers: dict[PeerAddress, _Peer] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -127,6 +129,7 @@ class Pool:
                 handlers=self._handlers,
                 extras=self._extras,
                 buffer=self._buffer,
+                tls=self._tls,
             )
         except BaseException:
             self._leave(peer, found)

@@ -1,7 +1,4 @@
-"""Between an asyncio socket and an association: buffers and socket options, nothing of DICOM.
-
-A TLS pump fits here later: it takes the place of `Association` towards the protocol, and that of the transport towards the association.
-"""
+"""Between an asyncio socket and an association: buffers and socket options, nothing of DICOM. Of TLS the event loop takes care."""
 
 import asyncio
 import contextlib
