@@ -61,12 +61,21 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerTls:
+    """`spec.destination.peer.tls`: whom we trust and what we show; `name` is whom the node's certificate is for, by default its host."""
+
+    credentials: Credentials = _NONE
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """`spec.destination.peer`."""
 
     ae_title: str
     host: str
     port: int
+    tls: PeerTls | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from dicom_adapter.export.config import (
     ExportConfig,
     Grouping,
     Peer,
+    PeerTls,
     PubSub,
     Source,
     Sweep,
@@ -183,7 +184,7 @@ def _peer(destination: Reader) -> Peer | None:
     reader = destination.mapping("peer")
     if reader is None:
         return None
-    reader.close(("aeTitle", "host", "port"))
+    reader.close(("aeTitle", "host", "port", "tls"))
     title = reader.text("aeTitle", required="write the AE title of the node")
     reader.check_ae_title("aeTitle", title)
     host = reader.text("host", required="write the host name or address of the node")
@@ -191,7 +192,18 @@ def _peer(destination: Reader) -> Peer | None:
         reader.problem("host", f"{host[:60]!r} is neither a host name nor an address; write it without scheme and port")
     if not reader.has("port"):
         reader.problem("port", "is missing; write the port that the node listens on, often 104 or 11112")
-    return Peer(title, host, reader.integer("port", 104, 1, 65535))
+    return Peer(title, host, reader.integer("port", 104, 1, 65535), _tls(reader) if reader.has("tls") else None)
+
+
+def _tls(peer: Reader) -> PeerTls | None:
+    reader = peer.mapping("tls")
+    if reader is None:
+        return None
+    reader.close(("caBundle", "clientCertificateSecret", "serverName"))
+    name = reader.text("serverName")
+    if name and not _HOST.fullmatch(name):
+        reader.problem("serverName", f"{name[:60]!r} is neither a host name nor an address; write whom the node's certificate is for")
+    return PeerTls(credentials.tls(reader), name)
 
 
 def _web(destination: Reader, problems: Problems, google_hosts: tuple[str, ...]) -> Web | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -125,11 +126,17 @@ class ExportNode:
     # -- the parts ---------------------------------------------------------------------------------
 
     def _accesses(self) -> list[credentials.Access]:
-        """Of the source, and of a DICOMweb destination: its own."""
-        found = [credentials.access(self._config.source.credentials, self._where.mounts)]
-        if not isinstance(self._config.destination, Peer):
-            found.append(credentials.access(self._config.destination.credentials, self._where.mounts))
-        return found
+        """Of the source, and of a destination that has its own."""
+        target = self._config.destination
+        own = target.credentials if not isinstance(target, Peer) else target.tls.credentials if target.tls else None
+        shown = [self._config.source.credentials, *([own] if own else ())]
+        return [credentials.access(one, self._where.mounts) for one in shown]
+
+    def _tls(self, peer: Peer, accesses: list[credentials.Access]) -> dimse.Tls | None:
+        if peer.tls is None:
+            return None
+        own, usual = accesses[1].tls, ssl.create_default_context()
+        return dimse.Tls(lambda: own.context() or usual, peer.tls.name)
 
     def _client(self, store: DicomStore, access: credentials.Access, spec: Credentials, connections: int) -> DicomwebClient:
         return DicomwebClient(
@@ -156,6 +163,7 @@ class ExportNode:
                 calling_ae_title=config.calling_ae_title,
                 associations=config.delivery.max_associations,
                 transcode=convert,
+                tls=self._tls(config.destination, accesses),
                 opened=self._observer.opened,
             )
         else:

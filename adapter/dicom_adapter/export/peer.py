@@ -62,18 +62,22 @@ class PeerDestination:
         associations: int,
         transcode: Convert | None,
         limits: dimse.Limits | None = None,
+        tls: dimse.Tls | None = None,
         opened: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = address
         self._calling = calling_ae_title
         self._transcode = transcode
         self._limits = limits or dimse.Limits()
+        self._tls = tls
         self._opened = opened
         self._contexts = Contexts()
         self._lane = self._new_lane(associations, self._contexts)
 
     def _new_lane(self, associations: int, contexts: Contexts) -> _PeerLane:
-        pool = dimse.Pool(calling_ae_title=self._calling, limits=self._limits, per_peer=associations, idle_seconds=_IDLE_SECONDS)
+        pool = dimse.Pool(
+            calling_ae_title=self._calling, limits=self._limits, per_peer=associations, idle_seconds=_IDLE_SECONDS, tls=self._tls
+        )
         return _PeerLane(self._address, self._calling, pool, associations, contexts, self._transcode, self._opened)
 
     async def send(self, image: Image) -> Result:
@@ -94,7 +98,7 @@ class PeerDestination:
         context = dimse.PresentationContext(VERIFICATION, (IMPLICIT,))
         try:
             async with await dimse.connect(
-                self._address, calling_ae_title=self._calling, contexts=[context], limits=self._limits
+                self._address, calling_ae_title=self._calling, contexts=[context], limits=self._limits, tls=self._tls
             ) as association:
                 status = await association.echo()
         except dimse.ContextNotAccepted:

@@ -32,16 +32,30 @@ def read(spec: Reader, store: DicomStore | None, problems: Problems, google_host
     elif body:
         body.close(("name",) if kind in _FIXED_KEYS else ("name", "key"))
         secret = ObjectKey(_object_name(body, "Secret"), _file_name(body, _SECRET_KEYS.get(kind, "username")))
-    bundle = reader.mapping("caBundle")
-    ca_bundle = None
-    if bundle:
-        bundle.close(("configMap", "key"))
-        ca_bundle = ObjectKey(_object_name(bundle, "ConfigMap", "configMap"), _file_name(bundle, "ca.crt"))
+    ca_bundle = _ca_bundle(reader)
     allow_insecure = reader.boolean("allowInsecure", False)
     if store:
         _check_origin(reader, spec.where("dicomStore"), kind, urlsplit(store.url), allow_insecure, google_hosts)
     scopes = reader.texts("scopes", (HEALTHCARE_SCOPE,), 16)
     return Credentials(kind, secret, scopes or (HEALTHCARE_SCOPE,), ca_bundle, allow_insecure, _proxy(reader))
+
+
+def tls(reader: Reader) -> Credentials:
+    """A section that has of credentials what TLS needs, and nothing else."""
+    certificate, secret = reader.mapping(CredentialKind.CLIENT_CERTIFICATE), None
+    if certificate:
+        certificate.close(("name",))
+        secret = ObjectKey(_object_name(certificate, "Secret"), _SECRET_KEYS[CredentialKind.CLIENT_CERTIFICATE])
+    kind = CredentialKind.CLIENT_CERTIFICATE if secret else CredentialKind.NONE
+    return Credentials(kind, secret, ca_bundle=_ca_bundle(reader))
+
+
+def _ca_bundle(reader: Reader) -> ObjectKey | None:
+    bundle = reader.mapping("caBundle")
+    if not bundle:
+        return None
+    bundle.close(("configMap", "key"))
+    return ObjectKey(_object_name(bundle, "ConfigMap", "configMap"), _file_name(bundle, "ca.crt"))
 
 
 def _proxy(reader: Reader) -> str:

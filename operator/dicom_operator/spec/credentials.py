@@ -49,10 +49,22 @@ def credentials(section: Section, store: Store) -> Json:
         result["scopes"] = section.items("scopes") or [HEALTHCARE_SCOPE]
     if section.has("proxy"):
         result["proxy"] = _proxy(section)
-    if section.has("caBundle"):
-        bundle = section.section("caBundle")
-        result["caBundle"] = {"configMap": bundle.text("configMap"), "key": bundle.text("key", "ca.crt")}
+    return result | _ca_bundle(section)
+
+
+def tls(section: Section) -> Json:
+    """A section that has of credentials what TLS needs, and nothing else."""
+    result = _ca_bundle(section)
+    if section.has("clientCertificateSecret"):
+        result["clientCertificateSecret"] = {"name": section.section("clientCertificateSecret").text("name")}
     return result
+
+
+def _ca_bundle(section: Section) -> Json:
+    if not section.has("caBundle"):
+        return {}
+    bundle = section.section("caBundle")
+    return {"caBundle": {"configMap": bundle.text("configMap"), "key": bundle.text("key", "ca.crt")}}
 
 
 def _proxy(section: Section) -> str:

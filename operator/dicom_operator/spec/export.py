@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from dicom_operator import messages, messages_export
 from dicom_operator.api import Json
 from dicom_operator.errors import SpecError
-from dicom_operator.spec.credentials import credentials
+from dicom_operator.spec.credentials import credentials, tls
 from dicom_operator.spec.patterns import Effort
 from dicom_operator.spec.peers import host_of
 from dicom_operator.spec.routes import attribute
@@ -78,7 +78,12 @@ def destination(section: Section) -> tuple[Json, Place, Json | None]:
         if not peer.has("port"):
             raise SpecError(f"{peer.path}.port", messages.required())
         port = peer.integer("port", 0, 1, 65535)
-        return {"peer": {"aeTitle": title, "host": host, "port": port}}, (host, port), None
+        node: Json = {"aeTitle": title, "host": host, "port": port}
+        if not peer.has("tls"):
+            return {"peer": node}, (host, port), None
+        secured = peer.section("tls")
+        node["tls"] = shown = tls(secured) | ({"serverName": host_of(secured, "serverName")} if secured.has("serverName") else {})
+        return {"peer": node}, (host, port), shown
     web = section.section("dicomweb")
     store = parse_store(web.text("url"), f"{web.path}.url")
     found: Json = {"url": store.text}

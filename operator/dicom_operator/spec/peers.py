@@ -72,12 +72,12 @@ def _peer(section: Section) -> Json:
     return peer
 
 
-def host_of(section: Section) -> str:
+def host_of(section: Section, field: str = "host") -> str:
     """`host` of a peer or destination: a name or an address; raises SpecError."""
-    text = section.text("host")
+    text = section.text(field)
     try:
         ipaddress.ip_address(text)
     except ValueError as error:
         if not HOST.fullmatch(text):
-            raise SpecError(f"{section.path}.host", messages.not_a_host(text)) from error
+            raise SpecError(f"{section.path}.{field}", messages.not_a_host(text)) from error
     return text

@@ -133,6 +133,23 @@ def test_an_emulator_gets_no_token():
             "poll: {}\n  reconcile: {}",
             "spec.source.reconcile: belongs to pubsub: poll sees everything; remove it",
         ),
+        (
+            "port: 104",
+            "port: 104, tls: {serverName: 'dicom://pacs'}",
+            "spec.destination.peer.tls.serverName: 'dicom://pacs' is neither a host name nor an address; "
+            "write whom the node's certificate is for",
+        ),
+        (
+            "port: 104",
+            "port: 104, tls: {clientCertificateSecret: {}}",
+            "spec.destination.peer.tls.clientCertificateSecret.name: is missing; write the name of the Secret",
+        ),
+        (
+            "port: 104",
+            "port: 104, tls: {caBundle: {key: x}}",
+            "spec.destination.peer.tls.caBundle.configMap: is missing; write the name of the ConfigMap",
+        ),
+        ("port: 104", "port: 104, tls: {insecure: true}", "spec.destination.peer.tls.insecure: is not a field; remove it"),
         ("destination:", "deidentify: {}\ndestination:", "spec.deidentify: is not a field; remove it"),
     ],
 )

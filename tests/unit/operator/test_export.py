@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from dicom_adapter.export import document
-from dicom_operator import api, export, messages_export, status
+from dicom_operator import api, export, messages, messages_export, status
 from dicom_operator.api import ConditionType, EventReason, Key, Reason
 from dicom_operator.conditions import Condition, find
 from dicom_operator.errors import SpecError
@@ -108,6 +108,16 @@ def test_nobody_connects_to_it_but_who_reads_its_metrics():
     ("spec", "path", "sentence"),
     [
         ({"source": {"dicomStore": STORE}}, "spec.source", messages_export.pubsub_or_poll()),
+        (
+            {"destination": {"peer": {"aeTitle": "PACS", "host": "pacs", "port": 2762, "tls": {"serverName": "dicom://pacs"}}}},
+            "spec.destination.peer.tls.serverName",
+            messages.not_a_host("dicom://pacs"),
+        ),
+        (
+            {"destination": {"peer": {"aeTitle": "PACS", "host": "pacs", "port": 2762, "tls": {"clientCertificateSecret": {}}}}},
+            "spec.destination.peer.tls.clientCertificateSecret.name",
+            messages.required(),
+        ),
         (
             {**POLLED, "source": {"dicomStore": STORE, "poll": {}, "reconcile": {}}},
             "spec.source.reconcile",
