@@ -45,7 +45,7 @@ class Exports:
 
     def shows(self, **columns: str) -> None:
         """Waits until it says this."""
-        wait_until(f"kubectl get dicomexports says {columns}", lambda: columns.items() <= self.row().items())
+        wait_until(f"kubectl get dicomexports says {columns}", lambda: columns.items() <= self.row().items(), seconds=120)
 
 
 def stored() -> tuple[str, str]:
@@ -70,7 +70,7 @@ async def test_an_image_in_the_store_reaches_a_node_and_waits_while_it_is_away(k
     async with PubSub(host=NODE) as pubsub, StoreNode(host=NODE) as node:
         await asyncio.to_thread(exports.apply, pubsub.url, node.port)
         text, uid = await asyncio.to_thread(stored)
-        await pubsub.acknowledged(await pubsub.publish(text), 60)
+        await pubsub.acknowledged(await pubsub.publish(text), 120)
         assert set(node.log.received) == {uid}
         row = {"NAME": "to-pacs", "DESTINATION": f"PACS@{NODE}:{node.port}", "READY": "True", "REASON": "Available"}
         await asyncio.to_thread(exports.shows, **row, PEER="Reachable", EXPORTED="1")
@@ -86,7 +86,7 @@ async def test_an_image_in_the_store_reaches_a_node_and_waits_while_it_is_away(k
         assert (condition(found, "Delivering")["status"], condition(found, "Delivering")["reason"]) == ("False", "DestinationDown")
         assert condition(found, "SourceReachable")["status"] == "True"
         await node.start()
-        messages = await pubsub.acknowledged(ids, 90)
+        messages = await pubsub.acknowledged(ids, 150)
         assert [messages[one].deliveries for one in ids] == [1, 1, 1], "an outage costs no message an attempt"
         assert set(node.log.received) == {uid, *(uid for _, uid in later)}
         assert set(node.log.counts.values()) == {1}
@@ -110,7 +110,7 @@ async def test_an_image_sent_to_an_adapter_ends_in_another_node_byte_for_byte(ku
             ids = await pubsub.publish(
                 *[await asyncio.to_thread(notification, number) for number in await asyncio.to_thread(numbers, files)]
             )
-            await pubsub.acknowledged(ids, 60)
+            await pubsub.acknowledged(ids, 120)
         assert set(map(read, received.iterdir())) == sent
 
 
