@@ -222,7 +222,12 @@ class Door:
         self.knocks = 0
 
     def __enter__(self) -> Door:
-        self._socket = socket.create_server(("127.0.0.1", self._port))
+        while True:
+            try:
+                self._socket = socket.create_server(("127.0.0.1", self._port))
+                break
+            except OSError:  # the node's children have been killed and are not gone yet
+                time.sleep(0.01)
         self._thread = threading.Thread(target=self._answer)
         self._thread.start()
         return self
