@@ -54,7 +54,7 @@ async def run(config: Config, environment: Mapping[str, str], log: logging.Logge
     elector = _elector(config, transport, log)
     cluster = KubeCluster(transport, elector.holds)
     resync = Resync(cluster, cache, watches, config.namespaces, queue.add, log)
-    prober = Prober(lambda: cache.all(api.POD), queue.add, config.probe_seconds, time.monotonic)
+    prober = Prober(lambda: cache.all(api.POD), queue.add, config.probe_seconds, time.monotonic, changes=lambda: cache.changes(api.POD))
     recorder = Recorder(cluster, config.pod_name, _utc, log)
     tools = Tools(
         cluster, cache, config, recorder, metrics, prober.reports, NameResolver().is_public, _utc, time.monotonic, random.random, log

@@ -35,6 +35,7 @@ class _Store:
     objects: dict[Name, Json] = field(default_factory=dict)
     gone: dict[Name, int] = field(default_factory=dict)
     found_by: dict[Mark, set[Name]] = field(default_factory=dict)
+    changes: int = 0
 
 
 class Cache:
@@ -52,6 +53,10 @@ class Cache:
     def all(self, resource: Resource) -> Iterator[Json]:
         """The objects of a kind."""
         yield from self._store(resource).objects.values()
+
+    def changes(self, resource: Resource) -> int:
+        """How often anything of a kind has changed: as long as it is the same, so is what `all` tells."""
+        return self._store(resource).changes
 
     def controlled(self, resource: Resource, uid: str) -> Iterator[Json]:
         """The objects of a kind that something controls. It costs the same however many others there are."""
@@ -76,6 +81,7 @@ class Cache:
         if known is not None:
             _unmark(store, name, known)
         store.objects[name] = self._lean(_slim(body))
+        store.changes += 1
         for mark in _marks(body):
             store.found_by.setdefault(mark, set()).add(name)
         return True
@@ -144,6 +150,7 @@ class Cache:
         if known is None or _version(known) > version:
             return False
         del store.objects[name]
+        store.changes += 1
         _unmark(store, name, known)
         store.gone[name] = version
         return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -59,12 +60,17 @@ class Prober:
         seconds: float,
         clock: Callable[[], float],
         port: int = api.HTTP_PORT,
+        changes: Callable[[], object] = object,
     ) -> None:
+        """`changes` gives something else whenever the pods may be others."""
         self._pods = pods
         self._enqueue = enqueue
         self._seconds = seconds
         self._clock = clock
         self._port = port
+        self._changes = changes
+        self._looked_at: object = None
+        self._soonest = 0.0
         self._due: dict[str, float] = {}
         self.reports: dict[str, PodReport | None] = {}
         """The last answer of each pod, by its uid; None: it was asked and gave none."""
@@ -73,6 +79,7 @@ class Prober:
         """What was told before another replica led says nothing of now."""
         self._due.clear()
         self.reports.clear()
+        self._looked_at = None
 
     async def run(self) -> None:
         """Asks for ever."""
@@ -82,8 +89,11 @@ class Prober:
                 await asyncio.sleep(TICK_SECONDS)
 
     async def tick(self, session: aiohttp.ClientSession) -> None:
-        """Asks the pods whose time has come, a few at once."""
+        """Asks the pods whose time has come, a few at once; to go through all of them each second would be most of an idle hour's work."""
         now, due = self._clock(), []
+        if (changes := self._changes()) == self._looked_at and now < self._soonest:
+            return
+        self._looked_at = changes
         alive = set()
         for pod in self._pods():
             address = (pod.get("status") or {}).get("podIP")
@@ -101,6 +111,7 @@ class Prober:
                 self._take(pod, await self._ask(session, address))
 
         await asyncio.gather(*(ask(pod, address) for pod, address in due))
+        self._soonest = min(self._due.values(), default=math.inf)
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> PodReport | None:
         host = f"[{address}]" if ":" in address else address

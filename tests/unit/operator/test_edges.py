@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any, cast
 
 import aiohttp
@@ -14,8 +15,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from dicom_operator.__main__ import read_config
-from dicom_operator.api import SERVICE, Key
+from dicom_operator.api import POD, SERVICE, Json, Key
 from dicom_operator.app import NameResolver
+from dicom_operator.cache import Cache
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiRejected, ApiUnauthorized, ApiUnavailable
 from dicom_operator.health import Health
 from dicom_operator.logs import configure
@@ -232,6 +234,46 @@ async def test_a_pod_that_ended_is_not_asked():
     prober = Prober(lambda: [pod(podIP="127.0.0.1", phase="Failed"), pod("b", podIP="127.0.0.2")], lambda key: None, 15, lambda: 0.0)
     await prober.tick(cast(aiohttp.ClientSession, Session()))
     assert asked == ["http://127.0.0.2:8080/status"]
+
+
+async def test_pods_are_gone_through_when_they_have_changed_or_one_is_due():
+    clock, looks, cache = [0.0], 0, Cache()
+
+    def pods() -> Iterator[Json]:
+        nonlocal looks
+        looks += 1
+        return cache.all(POD)
+
+    prober = Prober(pods, lambda key: None, 15, lambda: clock[0], port=1, changes=lambda: cache.changes(POD))
+
+    def there(name: str, version: int, **status: str) -> Json:
+        found = pod(name, **status)
+        return {**found, "metadata": {**found["metadata"], "resourceVersion": str(version)}}
+
+    async with aiohttp.ClientSession() as session:
+
+        async def looked(seconds: float) -> bool:
+            before = looks
+            clock[0] += seconds
+            await prober.tick(session)
+            return looks > before
+
+        assert await looked(0)
+        assert not await looked(3600)  # there are none
+        cache.put(POD, there("a", 1))
+        assert await looked(1)
+        assert not await looked(3600)  # it has no address
+        cache.put(POD, there("a", 2, podIP="::1"))
+        assert await looked(1)
+        assert prober.reports == {"a": None}
+        assert not await looked(1)
+        assert await looked(2)  # it has given no answer: again after three seconds
+        cache.remove(POD, there("a", 3))
+        assert await looked(1)
+        assert prober.reports == {}
+        assert not await looked(3600)
+        prober.forget()
+        assert await looked(0)
 
 
 async def test_a_pod_that_cannot_be_reached_has_no_report():
