@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.sloppy import closing_sockets
+from tests.support.sloppy import mended
 
 
 @pytest.fixture(autouse=True)
-def _closing_sockets() -> Iterator[None]:
-    with closing_sockets():
+def _mended() -> Iterator[None]:
+    with mended():
         yield
