@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakSet
 
 from dicom_adapter import dimse
@@ -114,9 +114,9 @@ class PeerDestination:
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """One of the associations that we may have; `works`: an image is on its way over it just now."""
+    """One of the associations that we may have. `settled`: the node has taken it, or has not."""
 
-    works: bool = False
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
     given_up: bool = False
 
 
@@ -125,6 +125,7 @@ class _Places:
 
     def __init__(self, count: int) -> None:
         self._free = asyncio.Semaphore(count)
+        self._left = count
         self._taken: set[_Place] = set()
 
     @contextlib.asynccontextmanager
@@ -136,16 +137,28 @@ class _Places:
         try:
             yield place
         finally:
+            place.settled.set()
             self._taken.discard(place)
             if place.given_up:
-                asyncio.get_running_loop().call_later(_CROWDED_SECONDS, self._free.release)
+                asyncio.get_running_loop().call_later(_CROWDED_SECONDS, self._again)
             else:
                 self._free.release()
 
+    async def others(self) -> None:
+        """Until it is known of each of the others whether the node takes it: answers to two may come in either order."""
+        for place in tuple(self._taken):
+            await place.settled.wait()
+
     def give_up(self, place: _Place) -> bool:
-        """Whether others work, so that it can be done without this one."""
-        place.given_up = any(other.works for other in self._taken if other is not place)
+        """Whether it can be done without this one: there is another."""
+        if self._left > 1 and not place.given_up:
+            self._left -= 1
+            place.given_up = True
         return place.given_up
+
+    def _again(self) -> None:
+        self._left += 1
+        self._free.release()
 
 
 class _PeerLane:
@@ -183,6 +196,7 @@ class _PeerLane:
         contexts = self._contexts.of(image.sop_class_uid, image.transfer_syntax_uid)
         try:
             async with self._pool.association(self._address, contexts) as association:
+                place.settled.set()
                 kept = association in self._used
                 if not kept:
                     self._used.add(association)
@@ -190,23 +204,27 @@ class _PeerLane:
                 instance = await self._instance(image, association.transfer_syntaxes(image.sop_class_uid))
                 if isinstance(instance, Result):
                     return instance
-                asked = place.works = True
+                asked = True
                 status = await association.store(instance)
         except dimse.ContextNotAccepted as error:
             return Result(Event.SYNTAX_REFUSED, str(error))
         except dimse.AssociationEnded as error:
             stale = kept and isinstance(error, _GONE)
-            event = self._unopened(error, place) if not asked else Event.STALE if stale else Event.CUT_OFF
+            event = await self._unopened(error, place) if not asked else Event.STALE if stale else Event.CUT_OFF
             return _result(event, explain(error, self._address, self._calling))
         except dimse.DimseError as error:
-            return _result(self._unopened(error, place), explain(error, self._address, self._calling))
+            return _result(await self._unopened(error, place), explain(error, self._address, self._calling))
         event = of_status(status.code)
         return Result(event, "" if event is Event.STORED else messages.peer_answers(self._address.ae_title, "C-STORE", status.code))
 
-    def _unopened(self, error: dimse.DimseError, place: _Place) -> Event:
+    async def _unopened(self, error: dimse.DimseError, place: _Place) -> Event:
         """There is no association. A node that has all that it takes says so (PS3.8 9.3.4), or lets us wait: dcmtk's storescp does."""
-        full = isinstance(error, dimse.PeerSilent) or (isinstance(error, dimse.AssociationRejected) and not error.permanent)
-        return Event.CROWDED if full and self._places.give_up(place) else Event.DESTINATION_UNAVAILABLE
+        place.settled.set()
+        if isinstance(error, dimse.PeerSilent) or (isinstance(error, dimse.AssociationRejected) and not error.permanent):
+            await self._places.others()
+            if any(association.usable for association in self._used) and self._places.give_up(place):
+                return Event.CROWDED
+        return Event.DESTINATION_UNAVAILABLE
 
     async def _instance(self, image: Image, accepted: tuple[str, ...]) -> dimse.SopInstance | Result:
         """As stored where the peer takes that; otherwise in the native syntax that it takes."""
