@@ -109,6 +109,11 @@ class GoogleIdentity:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def issued(self) -> frozenset[str]:
+        """Every token that there has been."""
+        return frozenset(self._grants)
+
     # -- what a user is given ----------------------------------------------------------------------
 
     def key_file(self, token_uri: str = "", email: str = KEY_ACCOUNT) -> str:
