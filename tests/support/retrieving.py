@@ -154,7 +154,8 @@ async def gateway(url: str, *peers: PeerAddress, convert=no_conversion, per_peer
 
 def tasks() -> list[str]:
     """The tasks of the services that are running."""
-    return [task.get_name() for task in asyncio.all_tasks() if "/services/" in task.get_coro().cr_code.co_filename]  # type: ignore[union-attr]
+    codes = ((task.get_name(), getattr(task.get_coro(), "cr_code", None)) for task in asyncio.all_tasks())  # a generator's end has none
+    return [name for name, code in codes if code is not None and "/services/" in code.co_filename]
 
 
 def identifier(level: str = "STUDY", *, syntax: str = EXPLICIT, **keys: str | list[str]) -> bytes:
