@@ -93,7 +93,7 @@ def test_a_ledger_comes_and_goes(namespace: Namespace) -> None:
     assert strategy() == "RollingUpdate"
     for ledger, expected in (({"persistentVolumeClaim": "exported"}, "Recreate"), (None, "RollingUpdate")):
         namespace.patch("dicomexports", NAME, {"spec": {"ledger": ledger}})
-        wait_until(f"{expected}; {condition(found(namespace), 'Applied')}", lambda expected=expected: strategy() == expected, seconds=15)  # type: ignore[misc]
+        wait_until(f"{expected}; {condition(found(namespace), 'Applied')}", lambda expected=expected: strategy() == expected)  # type: ignore[misc]
 
 
 def test_an_adapter_of_the_same_name_keeps_its_objects(namespace: Namespace) -> None:
