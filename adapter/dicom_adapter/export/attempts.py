@@ -61,7 +61,7 @@ class Attempts:
         self.retained.discard(message)
 
 
-class Pace:
+class Spacing:
     """Turns, evenly spaced: so many a minute, or without end."""
 
     def __init__(self, per_minute: int | None, now: Callable[[], float]) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from dicom_adapter.dicomweb.client import InstancePath
 from dicom_adapter.export import messages, notification
-from dicom_adapter.export.attempts import Attempts, Pace, Recent, pause
+from dicom_adapter.export.attempts import Attempts, Recent, Spacing, pause
 from dicom_adapter.export.circuit import Circuit
 from dicom_adapter.export.config import Delivery
 from dicom_adapter.export.destination import Destination, Lane
@@ -104,7 +104,7 @@ class Exporter:
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._fetches = asyncio.Semaphore(spec.max_concurrent_fetches)
-        self._pace = Pace(spec.max_requests_per_minute, self._loop.time)
+        self._spacing = Spacing(spec.max_requests_per_minute, self._loop.time)
         self._stored = 0
         self._attempts = Attempts(lambda: self._stored)
         self._recent = Recent(self._loop.time)
@@ -303,7 +303,7 @@ class Exporter:
     async def _turn(self, work: _Work, attempt: Callable[[], Awaitable[Result]], sides: tuple[Side, ...]) -> Result:
         """One attempt, in a place among the fetches, not too soon after the one before, and when both circuits let it go."""
         async with self._fetches:
-            if seconds := self._pace.turn():
+            if seconds := self._spacing.turn():
                 await asyncio.sleep(seconds)
             await self._passage(work, sides)
             work.moving += 1

@@ -1,8 +1,11 @@
-"""What it means for a DIMSE service that the store could not be asked, or answered with an error (PS3.4 C.4, PS3.7 C)."""
+"""Asking the store for a DIMSE service: several questions at once, and what it means that it fails (PS3.4 C.4, PS3.7 C)."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from dicom_adapter.auth.mounted import Missing, Unusable
 from dicom_adapter.auth.tokens import CredentialsUnavailable
@@ -10,6 +13,8 @@ from dicom_adapter.delivery.verdict import http_text
 from dicom_adapter.dicomweb.answers import problem
 from dicom_adapter.dicomweb.client import Refusal
 from dicom_adapter.dicomweb.errors import BrokenAnswer, StoreUnreachable
+
+_T = TypeVar("_T")
 
 ASKING_FAILED = (Refusal, StoreUnreachable, BrokenAnswer, Missing, Unusable, CredentialsUnavailable)
 """What searches and retrievals raise."""
@@ -47,3 +52,14 @@ def trouble(error: Exception) -> Trouble:
         case CredentialsUnavailable():
             return Trouble(error.text, passing=True)
     raise error
+
+
+async def at_once(questions: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """The answers to several questions that are asked at once, in their order. One that fails ends the others, and is raised."""
+    tasks = [asyncio.create_task(question) for question in questions]
+    try:
+        return [await task for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from dicom_adapter.config import Config
-from dicom_adapter.delivery.retry import RetryPolicy
+from dicom_adapter.delivery.assembly import policy
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dimse import Handlers, Limits, PeerAddress, Pool, StoreHandler
 from dicom_adapter.dimse.handlers import FindHandler
@@ -70,16 +70,9 @@ def lookup(config: Config) -> Callable[[str], PeerAddress | None]:
 @asynccontextmanager
 async def reading(config: Config, client: DicomwebClient, limits: Limits, observer: Observer, spool: Spool) -> AsyncIterator[Reading]:
     """Their parts live inside the block."""
-    retry = config.delivery.retry
-    policy = RetryPolicy(
-        attempts=retry.max_attempts,
-        initial_delay=retry.initial_delay_milliseconds / 1000,
-        maximum_delay=retry.max_delay_milliseconds / 1000,
-        status_codes=retry.status_codes,
-    )
     pool = Pool(calling_ae_title=config.calling, limits=limits, idle_seconds=IDLE_SECONDS)
     async with Transcoder() as transcoder:
-        shared = RetrieveService(Source(client, policy, time.time), Memory(), transcoder.convert, observer)
+        shared = RetrieveService(Source(client, policy(config.delivery), time.time), Memory(), transcoder.convert, observer)
         known = lookup(config)
         where = Surroundings(config.ae_title, config.calling, limits, known, time.time, oldest_spooled=spool.oldest)
         journal = DirectoryJournal(Path(spool.directory, COMMITMENTS)) if spool.directory else NoJournal()

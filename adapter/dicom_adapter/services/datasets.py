@@ -47,6 +47,13 @@ def inflated(content: bytes, transfer_syntax_uid: str) -> bytes:
     return content
 
 
+def deflated(content: bytes) -> bytes:
+    """The bytes of a data set, deflated and of even length (PS3.5 A.5)."""
+    deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    content = deflating.compress(content) + deflating.flush()
+    return content + b"\0" * (len(content) % 2)
+
+
 def decode(content: bytes, transfer_syntax_uid: str, check: Callable[[bytes, str], None] | None = None) -> Dataset:
     """What the bytes say; every value is read, so that none fails later. Raises Unreadable, and what `check` raises beforehand."""
     syntax = UID(transfer_syntax_uid)
@@ -73,7 +80,5 @@ def encode(data_set: Dataset, transfer_syntax_uid: str) -> bytes:
         write_dataset(buffer, data_set)
     content = bytes(buffer.getvalue())
     if syntax.is_deflated:
-        deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        content = deflating.compress(content) + deflating.flush()
-        content += b"\0" * (len(content) % 2)  # PS3.5 A.5
+        return deflated(content)
     return content

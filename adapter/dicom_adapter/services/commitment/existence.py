@@ -9,14 +9,13 @@ Nothing is believed but a match that names the instance: a store that ignores a 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
 from dicom_adapter.dicomweb.client import DicomwebClient, Refusal
 from dicom_adapter.dicomweb.query import text
-from dicom_adapter.services.asking import trouble
+from dicom_adapter.services.asking import at_once, trouble
 
 MOST_URL: Final = 7700
 """Of the 8 kB that servers and proxies take, for the list of UIDs."""
@@ -60,7 +59,7 @@ class Existence:
         if not self._takes_lists:
             return {uid: None for uid in missing if uid not in found}
         for start in range(0, len(others), _MOST_TOGETHER):
-            await _all(self._list(batch, found) for batch in others[start : start + _MOST_TOGETHER])
+            await at_once(self._list(batch, found) for batch in others[start : start + _MOST_TOGETHER])
         return {}
 
     async def _list(self, uids: Sequence[str], found: Found) -> set[str]:
@@ -96,12 +95,12 @@ class Existence:
         pending = dict(missing)
         while pending:
             some = list(pending)[:together]
-            studies = {study for study in await _all(self._one(uid, found) for uid in some) if study}
+            studies = {study for study in await at_once(self._one(uid, found) for uid in some) if study}
             for uid in some:
                 del pending[uid]
             before = len(pending)
             if len(pending) >= _LISTED_FROM:
-                await _all(self._study(study, missing, found) for study in sorted(studies))
+                await at_once(self._study(study, missing, found) for study in sorted(studies))
                 for uid in [uid for uid in pending if uid in found]:
                     del pending[uid]
             by_list += before - len(pending)
@@ -151,13 +150,3 @@ def _batches(uids: Sequence[str]) -> list[list[str]]:
             size = len(uid) + 3
         batches[-1].append(uid)
     return batches
-
-
-async def _all(coroutines: Iterable[Any]) -> list[Any]:
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        return [await task for task in tasks]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

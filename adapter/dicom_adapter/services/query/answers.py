@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from pydicom.charset import decode_bytes, encode_string
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from dicom_adapter.services.datasets import deflated
 from dicom_adapter.services.query.identifier import SPECIFIC_CHARACTER_SET, TEXT_VRS, Key, encodings
 
 Element = Mapping[str, Any]
@@ -48,7 +48,7 @@ class Encoder:
             encoded = self._data_set(elements, self._texts)
         except _DoesNotFit:
             encoded = self._data_set(elements, _UTF_8)
-        return _deflate(encoded) if self._deflated else encoded
+        return deflated(encoded) if self._deflated else encoded
 
     def _data_set(self, elements: Mapping[int, Element], texts: _Texts) -> bytes:
         named = {SPECIFIC_CHARACTER_SET: texts.element} if texts.element else {}
@@ -155,11 +155,6 @@ def _number(vr: str, value: Any) -> float | int:
 
 def _padded(value: bytes, padding: bytes) -> bytes:
     return value + padding if len(value) & 1 else value
-
-
-def _deflate(data: bytes) -> bytes:
-    deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return _padded(deflating.compress(data) + deflating.flush(), b"\0")
 
 
 def selected(element: Element, key: Key) -> Element:

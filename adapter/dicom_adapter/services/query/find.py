@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from dicom_adapter import messages
 from dicom_adapter.config import Config, Query
+from dicom_adapter.delivery.assembly import policy
 from dicom_adapter.delivery.retry import RetryPolicy, seconds_until
+from dicom_adapter.delivery.verdict import NOT_AUTHORIZED
 from dicom_adapter.dicomweb.client import DicomwebClient
 from dicom_adapter.dicomweb.query import Ask, Page, Parameters
 from dicom_adapter.dimse import QueryRequest, Response, Status
@@ -28,7 +30,6 @@ from dicom_adapter.services.query.search import Search
 _BREATH: Final = 50
 """Responses between two looks at what else there is to do."""
 _RELATIONAL, _COMBINED, _FUZZY = range(3)
-_NOT_AUTHORIZED: Final = 0x0124
 Failed = Callable[[Trouble], None]
 """Hears of a search that the store did not answer."""
 
@@ -88,10 +89,10 @@ class FindService:
 
 
 def _status(found: Trouble) -> int:
-    return _NOT_AUTHORIZED if found.denied else OUT_OF_RESOURCES if found.passing else CANNOT_UNDERSTAND
+    return NOT_AUTHORIZED if found.denied else OUT_OF_RESOURCES if found.passing else CANNOT_UNDERSTAND
 
 
-def patient(client: DicomwebClient, policy: RetryPolicy, seconds: float) -> Ask:
+def patient(client: DicomwebClient, retry: RetryPolicy, seconds: float) -> Ask:
     """Pages of the store's search; what may succeed on another try is tried again, for so many seconds."""
 
     async def ask(resource: str, parameters: Parameters, limit: int, offset: int) -> Page:
@@ -102,8 +103,8 @@ def patient(client: DicomwebClient, policy: RetryPolicy, seconds: float) -> Ask:
                 return await client.page(resource, parameters, limit, offset)
             except ASKING_FAILED as error:
                 found = trouble(error)
-                wait = policy.delay(tries, seconds_until(found.retry_after, time.time()) if found.retry_after else None)
-                if not found.passing or tries >= policy.attempts or loop.time() + wait > deadline:
+                wait = retry.delay(tries, seconds_until(found.retry_after, time.time()) if found.retry_after else None)
+                if not found.passing or tries >= retry.attempts or loop.time() + wait > deadline:
                     raise
             await asyncio.sleep(wait)
         raise AssertionError  # not reached: count() has no end
@@ -113,14 +114,7 @@ def patient(client: DicomwebClient, policy: RetryPolicy, seconds: float) -> Ask:
 
 def finding(config: Config, client: DicomwebClient, failed: Failed) -> FindService:
     """The service as the configuration wants it."""
-    retry = config.delivery.retry
-    policy = RetryPolicy(
-        attempts=retry.max_attempts,
-        initial_delay=retry.initial_delay_milliseconds / 1000,
-        maximum_delay=retry.max_delay_milliseconds / 1000,
-        status_codes=retry.status_codes,
-    )
-    ask = patient(client, policy, float(config.delivery.timeout_seconds))
+    ask = patient(client, policy(config.delivery), float(config.delivery.timeout_seconds))
     return FindService(Capabilities(ask), config.query, config.ae_title, failed)
 
 

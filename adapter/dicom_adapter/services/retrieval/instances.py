@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-
 from dicom_adapter.dicomweb.client import DicomwebClient
+from dicom_adapter.services.asking import at_once
 from dicom_adapter.services.retrieval.selection import Reference, Search, Selection
 
 MOST_INSTANCES = 0xFFFF
@@ -24,21 +22,11 @@ async def find(client: DicomwebClient, selection: Selection) -> list[Reference]:
     searches = selection.searches()
     found: dict[Reference, None] = {}
     for start in range(0, len(searches), _SEARCHES):
-        for references in await _together(client, selection, searches[start : start + _SEARCHES]):
+        for references in await at_once(_one(client, selection, search) for search in searches[start : start + _SEARCHES]):
             found |= dict.fromkeys(references)
         if len(found) > MOST_INSTANCES:
             raise TooMany
     return list(found)
-
-
-async def _together(client: DicomwebClient, selection: Selection, searches: Sequence[Search]) -> list[list[Reference]]:
-    tasks = [asyncio.create_task(_one(client, selection, search)) for search in searches]
-    try:
-        return [await task for task in tasks]
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _one(client: DicomwebClient, selection: Selection, search: Search) -> list[Reference]:
