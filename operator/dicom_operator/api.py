@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 Json = dict[str, Any]
 """A Kubernetes object as it comes from, and goes to, the API server."""
@@ -102,6 +102,11 @@ class Key:
     namespace: str
     name: str
     kind: str = ADAPTER.kind
+
+    @classmethod
+    def of(cls, kind: str, body: Json) -> Self:
+        """Of an object of this kind: in a listing none says what it is."""
+        return cls(body["metadata"]["namespace"], body["metadata"]["name"], kind)
 
     @property
     def resource(self) -> Resource:

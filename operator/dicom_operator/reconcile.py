@@ -217,7 +217,7 @@ class Reconciler:
         """Writes the status when it means something else than before, then tells of the transitions."""
         tools, metadata = self._tools, view.body["metadata"]
         old = view.body.get("status") or {}
-        key = _key(view.body)
+        key = Key.of(view.body["kind"], view.body)
         new = status.build(view, tools.config, tools.now(), KINDS[key.kind].parts)
         self._measure(key, new)
         if wait := self._hold(key, old, new):
@@ -265,7 +265,7 @@ class Reconciler:
 
     async def _tell(self, body: Json, note: Note) -> None:
         metadata = body["metadata"]
-        extra = {**_key(body).about, "generation": metadata["generation"], "reason": str(note.reason)}
+        extra = {**Key.of(body["kind"], body).about, "generation": metadata["generation"], "reason": str(note.reason)}
         self._tools.log.log(LEVELS.get(note.reason, LEVELS[note.type]), "%s", note.message, extra=extra)
         await self._tools.recorder.record(body, note)
 
@@ -286,10 +286,6 @@ class Reconciler:
         if not times or len(times) < FIGHT_CORRECTIONS:
             return 0.0
         return max(0.0, times[0] + FIGHT_SECONDS - self._tools.clock())
-
-
-def _key(body: Json) -> Key:
-    return Key(body["metadata"]["namespace"], body["metadata"]["name"], body["kind"])
 
 
 def _plain(body: Json) -> Json:

@@ -31,7 +31,7 @@ def selector(resource: Resource) -> str:
 def keys_of(resource: Resource, body: Json) -> Key | None:
     """The adapter or exporter that an object is, or belongs to."""
     if resource in api.RECONCILED:
-        return Key(body["metadata"]["namespace"], body["metadata"]["name"], resource.kind)
+        return Key.of(resource.kind, body)
     return owner_key(body)
 
 

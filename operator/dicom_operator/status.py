@@ -111,7 +111,7 @@ def build(view: View[M], config: Config, now: datetime, parts_of: Kinds[M]) -> J
     parts = [ready, view.applied, *gates, *own.told]
     parts += _kstatus(ready, view.applied, gates, stuck=workload.deadline_exceeded(found), waits=view.plan.waits if adapter else "")
     observed_replicas = (found or {}).get("status") or {}
-    key = Key(body["metadata"]["namespace"], body["metadata"]["name"], body["kind"])
+    key = Key.of(body["kind"], body)
     return {
         "observedGeneration": generation,
         "conditions": conditions.render(parts, previous.get("conditions") or (), generation, now.strftime("%Y-%m-%dT%H:%M:%SZ")),

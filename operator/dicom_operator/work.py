@@ -32,7 +32,7 @@ class Work:
         self.queue.open()
         for resource in api.RECONCILED:
             for body in self.cache.all(resource):
-                self.queue.look(Key(body["metadata"]["namespace"], body["metadata"]["name"], resource.kind))
+                self.queue.look(Key.of(resource.kind, body))
         workers = asyncio.create_task(self.queue.run(self.workers, self.reconciler.process), name="workers")
         probes = asyncio.create_task(self.prober.run(), name="probes")
         try:
