@@ -73,6 +73,11 @@ def pods(kubectl: Kubectl) -> dict[str, str]:
     }
 
 
+def replaced(kubectl: Kubectl, before: dict[str, str]) -> None:
+    """Waits until these pods have ended: on its way out a pod answers until kube-proxy knows, which is later than the pod's deletion."""
+    wait_until("the old pods have ended", lambda: not {item["metadata"]["uid"] for item in kubectl.get("pods", **POD_LABELS)} & set(before))
+
+
 def test_scaling_rolls_no_pod(adapters: Adapters):
     adapter = adapters.apply()
     before = pods(adapters.kubectl)
@@ -98,11 +103,13 @@ def test_a_new_ae_title_rolls_the_pods_and_refuses_the_old_one(adapters: Adapter
     before = pods(adapters.kubectl)
     with sending(adapter) as sender:
         adapters.apply(aeTitle="NEWGATE", acceptedAETitles=["GATE"])
-        wait_until("the old pods are gone", lambda: not set(pods(adapters.kubectl)) & set(before))
+        replaced(adapters.kubectl, before)
         sender.called = "NEWGATE"
     assert not sender.refused
     assert not sender.failed
+    before = pods(adapters.kubectl)
     adapter = adapters.apply(aeTitle="NEWGATE")
+    replaced(adapters.kubectl, before)
     with pytest.raises(rawscu.AssociationRejected, match="1/1/7"):
         send_to(adapter, dicom.generated())
 
@@ -123,7 +130,7 @@ def test_a_new_store_takes_what_comes_afterwards(adapters: Adapters):
     before = pods(adapters.kubectl)
     with sending(adapter) as sender:
         adapters.apply(dicomStore=STORE.replace("10.10.0.1", "orthanc.test"))
-        wait_until("the old pods are gone", lambda: not set(pods(adapters.kubectl)) & set(before))
+        replaced(adapters.kubectl, before)
     assert not sender.refused
     assert not sender.failed
     status = adapters.kubectl("get", "--raw", f"/api/v1/namespaces/{adapters.kubectl.namespace}/services/gate-http:http/proxy/status")
