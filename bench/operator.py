@@ -27,9 +27,10 @@ from typing import Any
 
 import aiohttp
 
-from dicom_operator import model, render
 from dicom_operator.api import BY_KIND
 from dicom_operator.config import Config
+from dicom_operator.model.adapter import parse
+from dicom_operator.render.adapter import desired
 from tests.api.support import IMAGE, OWNED, PATHS, STORE, Api, OperatorProcess
 from tests.support.apiserver import ApiServer
 from tests.support.kubernetes import condition
@@ -134,7 +135,7 @@ async def plain(client: Client, numbers: range) -> float:
 
     async def make(number: int) -> None:
         body = await client.request("POST", client.path("dicomadapters"), adapter(number))
-        for child in render.desired(model.parse(body), Config(adapter_image=IMAGE)):
+        for child in desired(parse(body), Config(adapter_image=IMAGE)):
             path = client.path(BY_KIND[child["kind"]].plural, child["metadata"]["name"]) + "?fieldManager=plain&force=true"
             await client.request("PATCH", path, child, APPLY)
 

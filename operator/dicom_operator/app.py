@@ -18,20 +18,20 @@ from typing import Any
 
 from dicom_operator import __version__, api, health, messages
 from dicom_operator.api import Key
-from dicom_operator.cache import Cache
-from dicom_operator.cluster import KubeCluster
+from dicom_operator.apiserver.cache import Cache
+from dicom_operator.apiserver.cluster import KubeCluster
+from dicom_operator.apiserver.connection import connect
+from dicom_operator.apiserver.leases import KubeLease
+from dicom_operator.apiserver.resync import Resync, Watches
+from dicom_operator.apiserver.transport import Transport
+from dicom_operator.apiserver.watch import Intake, build_registry, watch
 from dicom_operator.config import Config
-from dicom_operator.connection import connect
 from dicom_operator.errors import ApiError, ApiForbidden, ApiNotFound, ApiUnauthorized, ApiUnavailable, StartupError
 from dicom_operator.events import Recorder
 from dicom_operator.leader import Alone, Elector
-from dicom_operator.leases import KubeLease
 from dicom_operator.metrics import Metrics
 from dicom_operator.probe import Prober
 from dicom_operator.reconcile import Reconciler, Tools
-from dicom_operator.resync import Resync, Watches
-from dicom_operator.transport import Transport
-from dicom_operator.watch import Intake, build_registry, watch
 from dicom_operator.work import Work
 from dicom_operator.workqueue import WorkQueue
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 
 from dicom_operator import api, messages
 from dicom_operator.api import BY_KIND, EventReason, Json, Reason
-from dicom_operator.cache import Cache
-from dicom_operator.cluster import Cluster
-from dicom_operator.conditions import Condition
+from dicom_operator.apiserver.cache import Cache
+from dicom_operator.apiserver.cluster import Cluster
 from dicom_operator.config import Config
 from dicom_operator.difference import difference, foreign_container_ports, foreign_ports, with_ports
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiRejected, ApiUnavailable, OwnershipConflict
 from dicom_operator.events import Note
 from dicom_operator.kinds import KINDS
-from dicom_operator.managed import Managed
-from dicom_operator.observe import Observed, Ref, controlling, is_ours, ref
-from dicom_operator.render import Plan
-from dicom_operator.status import applied
-from dicom_operator.workload import serves
+from dicom_operator.model.managed import Managed
+from dicom_operator.observed.objects import Observed, Ref, controlling, is_ours, ref
+from dicom_operator.render.adapter import Plan
+from dicom_operator.status.conditions import Condition
+from dicom_operator.status.document import applied
+from dicom_operator.status.workload import serves
 
 NAME_TAKEN_SECONDS = 30.0
 """How soon we look again whether a foreign object went."""

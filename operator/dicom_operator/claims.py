@@ -9,12 +9,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from dicom_operator import api, messages_spool
+from dicom_operator import api, messages
 from dicom_operator.api import EventReason, Json, Key
-from dicom_operator.cluster import Cluster
+from dicom_operator.apiserver.cluster import Cluster
 from dicom_operator.errors import ApiError
 from dicom_operator.events import Note
-from dicom_operator.observe import Observed
+from dicom_operator.observed.objects import Observed
 
 REFUSED_AGAIN_SECONDS = 3600.0
 """How soon the next images that a store refuses are told of."""
@@ -66,7 +66,7 @@ class Claims:
         for name in names:
             await self._label(key.namespace, name, "true")
         count = sum(backlog.counts.values())
-        await self._tell(backlog.body, Note("Warning", EventReason.SPOOL_KEPT, messages_spool.spool_kept(count, names)))
+        await self._tell(backlog.body, Note("Warning", EventReason.SPOOL_KEPT, messages.spool_kept(count, names)))
 
     async def adopt(self, observed: Observed) -> None:
         """The claims of an earlier adapter of this name belong to this one."""
@@ -87,7 +87,7 @@ class Claims:
         ]
         count, destination, pod = max(found)
         self._told[key] = self._clock()
-        note = Note("Warning", EventReason.INSTANCES_REFUSED, messages_spool.instances_refused(destination, count, pod))
+        note = Note("Warning", EventReason.INSTANCES_REFUSED, messages.instances_refused(destination, count, pod))
         await self._tell(body, note)
 
     async def _label(self, namespace: str, name: str, value: str | None) -> None:

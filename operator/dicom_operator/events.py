@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from dicom_operator import messages, messages_export, messages_spool
+from dicom_operator import messages
 from dicom_operator.api import ADAPTER, EXPORT, GROUP, ConditionType, EventReason, Json, Reason
-from dicom_operator.cluster import Cluster
-from dicom_operator.conditions import find
+from dicom_operator.apiserver.cluster import Cluster
 from dicom_operator.errors import ApiError, ApiNotFound
+from dicom_operator.status.conditions import find
 
 COMPONENT = "dicom-operator"
 REMEMBERED = 4096
@@ -58,15 +58,15 @@ class Words:
 
 WORDS: Mapping[str, Words] = {
     ADAPTER.kind: Words(EventReason.ADAPTER_READY, EventReason.ADAPTER_NOT_READY, messages.resumed()),
-    EXPORT.kind: Words(EventReason.EXPORT_READY, EventReason.EXPORT_NOT_READY, messages_export.resumed()),
+    EXPORT.kind: Words(EventReason.EXPORT_READY, EventReason.EXPORT_NOT_READY, messages.export.resumed()),
 }
 SIDES: Mapping[ConditionType, tuple[EventReason, EventReason, str]] = {
     ConditionType.STORE_REACHABLE: (EventReason.STORE_UNAVAILABLE, EventReason.STORE_RECOVERED, messages.store_recovered()),
-    ConditionType.SOURCE_REACHABLE: (EventReason.SOURCE_UNAVAILABLE, EventReason.SOURCE_RECOVERED, messages_export.recovered("source")),
+    ConditionType.SOURCE_REACHABLE: (EventReason.SOURCE_UNAVAILABLE, EventReason.SOURCE_RECOVERED, messages.export.recovered("source")),
     ConditionType.DESTINATION_REACHABLE: (
         EventReason.DESTINATION_UNAVAILABLE,
         EventReason.DESTINATION_RECOVERED,
-        messages_export.recovered("destination"),
+        messages.export.recovered("destination"),
     ),
 }
 """The events of what is reached or not, and the sentence when it is again."""
@@ -125,7 +125,7 @@ def _delivering(old: Json, new: Json) -> list[Note]:
     if after["reason"] in DELIVERY:
         return [Note("Warning", DELIVERY[after["reason"]], after["message"])]
     if after["status"] == "True" and before.get("status") == "False" and before["reason"] not in SIDE_DOWN:
-        return [Note("Normal", EventReason.DELIVERY_RECOVERED, messages_spool.delivery_recovered())]
+        return [Note("Normal", EventReason.DELIVERY_RECOVERED, messages.delivery_recovered())]
     return []
 
 

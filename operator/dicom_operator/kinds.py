@@ -9,18 +9,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from dicom_operator import api, export, model, render, render_export, succession
-from dicom_operator.address import is_pending
+from dicom_operator import api, succession
 from dicom_operator.api import Json
 from dicom_operator.config import Config
-from dicom_operator.export import DicomExport
-from dicom_operator.managed import Managed
-from dicom_operator.model import DicomAdapter
-from dicom_operator.observe import Observed
-from dicom_operator.render import Plan
-from dicom_operator.render_workload import config_hash
-from dicom_operator.status import Kinds, adapter_parts
-from dicom_operator.status_export import export_parts
+from dicom_operator.model.adapter import DicomAdapter
+from dicom_operator.model.adapter import parse as parse_adapter
+from dicom_operator.model.export import DicomExport
+from dicom_operator.model.export import parse as parse_export
+from dicom_operator.model.managed import Managed
+from dicom_operator.observed.objects import Observed
+from dicom_operator.render.adapter import Plan
+from dicom_operator.render.adapter import desired as adapter_children
+from dicom_operator.render.export import desired as export_children
+from dicom_operator.render.workload import config_hash
+from dicom_operator.status.adapter import adapter_parts
+from dicom_operator.status.address import is_pending
+from dicom_operator.status.document import Kinds
+from dicom_operator.status.export import export_parts
 
 M = TypeVar("M", bound=Managed)
 
@@ -50,9 +55,9 @@ def _pending(adapter: DicomAdapter, observed: Observed) -> bool:
 
 
 def _export_children(found: DicomExport, config: Config, _: Iterable[str], __: Plan) -> list[Json]:
-    return render_export.desired(found, config)
+    return export_children(found, config)
 
 
-ADAPTER = Kind(model.parse, _plan, render.desired, adapter_parts, _pending)
-EXPORT = Kind(export.parse, lambda *_: Plan(deployment=True), _export_children, export_parts, lambda *_: False)
+ADAPTER = Kind(parse_adapter, _plan, adapter_children, adapter_parts, _pending)
+EXPORT = Kind(parse_export, lambda *_: Plan(deployment=True), _export_children, export_parts, lambda *_: False)
 KINDS: Mapping[str, Kind[Any]] = {api.ADAPTER.kind: ADAPTER, api.EXPORT.kind: EXPORT}

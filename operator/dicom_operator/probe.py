@@ -13,11 +13,12 @@ from typing import Any
 
 import aiohttp
 
-from dicom_operator import api, destinations
+from dicom_operator import api
 from dicom_operator.api import Json, Key, Reason
-from dicom_operator.backlog import parse_spool
-from dicom_operator.exporting import parse_export
-from dicom_operator.observe import PodReport, ended, owner_key
+from dicom_operator.observed import destinations
+from dicom_operator.observed.backlog import parse_spool
+from dicom_operator.observed.exporting import parse_export
+from dicom_operator.observed.objects import PodReport, ended, owner_key
 
 TICK_SECONDS = 1.0
 YOUNG_SECONDS = 3.0

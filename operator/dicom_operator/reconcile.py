@@ -11,23 +11,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from dicom_operator import __version__, api, messages, model, observe, status, workload
-from dicom_operator.address import assigned
+from dicom_operator import __version__, api, messages
 from dicom_operator.api import ConditionType, EventReason, Json, Key, Reason, Resource
-from dicom_operator.cache import Cache
+from dicom_operator.apiserver.cache import Cache
+from dicom_operator.apiserver.cluster import Cluster
 from dicom_operator.children import REFUSED_SECONDS, Children
 from dicom_operator.claims import Claims
-from dicom_operator.cluster import Cluster
-from dicom_operator.conditions import Condition, find
 from dicom_operator.config import Config
 from dicom_operator.errors import ApiConflict, ApiError, ApiNotFound, ApiUnauthorized, ApiUnavailable, NotLeading, SpecError
 from dicom_operator.events import Note, Recorder, last_event, transitions
 from dicom_operator.kinds import KINDS
-from dicom_operator.loadbalancer import is_public
-from dicom_operator.managed import Managed
 from dicom_operator.metrics import Metrics
-from dicom_operator.observe import Observed, PodReport
-from dicom_operator.render import Plan
+from dicom_operator.model.adapter import is_paused
+from dicom_operator.model.managed import Managed
+from dicom_operator.observed.objects import Observed, PodReport, claims_of, of_kind, pods_of, ref
+from dicom_operator.render.adapter import Plan
+from dicom_operator.render.loadbalancer import is_public
+from dicom_operator.status import changes, workload
+from dicom_operator.status.address import assigned
+from dicom_operator.status.conditions import Condition, find
+from dicom_operator.status.document import View, applied, build
 from dicom_operator.workqueue import Done, Outcome, RequeueAfter, Retry
 
 FIGHT_CORRECTIONS = 10
@@ -124,10 +127,10 @@ class Reconciler:
         try:
             adapter = self._parse(body)
         except SpecError as error:
-            condition = status.applied("False", Reason.INVALID_SPEC, messages.invalid_spec(error.path, error.message))
-            return await self._publish(status.View(body, None, condition, observed), Done())
-        if model.is_paused(body):
-            condition = status.applied("Unknown", Reason.PAUSED, messages.paused())
+            condition = applied("False", Reason.INVALID_SPEC, messages.invalid_spec(error.path, error.message))
+            return await self._publish(View(body, None, condition, observed), Done())
+        if is_paused(body):
+            condition = applied("Unknown", Reason.PAUSED, messages.paused())
             plan = replace(kind.plan(adapter, observed), waits="")
             return await self._publish(await self._view(body, adapter, condition, observed, plan), Done())
         if pause := self._fight_pause(key):
@@ -169,10 +172,10 @@ class Reconciler:
 
     def _observe(self, body: Json) -> Observed:
         cache, metadata = self._tools.cache, body["metadata"]
-        children = {observe.ref(child): child for resource in api.OWNED for child in cache.controlled(resource, metadata["uid"])}
-        pods = observe.of_kind(cache.labelled(api.POD, metadata["namespace"], metadata["name"]), body["kind"])
-        claims = observe.claims_of(cache.labelled(api.CLAIM, metadata["namespace"], metadata["name"]), metadata["name"])
-        return Observed(children, observe.pods_of(pods, metadata["name"]), self._tools.reports, claims)
+        children = {ref(child): child for resource in api.OWNED for child in cache.controlled(resource, metadata["uid"])}
+        pods = of_kind(cache.labelled(api.POD, metadata["namespace"], metadata["name"]), body["kind"])
+        claims = claims_of(cache.labelled(api.CLAIM, metadata["namespace"], metadata["name"]), metadata["name"])
+        return Observed(children, pods_of(pods, metadata["name"]), self._tools.reports, claims)
 
     def _seen(self, body: Json, observed: Observed) -> list[object]:
         """All that a run depends on beside the time: the versions of what is there, also of pods on their way out, and the pods' words."""
@@ -180,17 +183,17 @@ class Reconciler:
         pods = list(cache.labelled(api.POD, metadata["namespace"], metadata["name"]))
         claims = cache.labelled(api.CLAIM, metadata["namespace"], metadata["name"])
         there = [body, *observed.children.values(), *pods, *claims]
-        versions = sorted((*observe.ref(one), one["metadata"]["resourceVersion"]) for one in there)
+        versions = sorted((*ref(one), one["metadata"]["resourceVersion"]) for one in there)
         return [versions, {uid: observed.reports[uid] for pod in pods if (uid := pod["metadata"]["uid"]) in observed.reports}]
 
     def _measure(self, key: Key, told: Json) -> None:
         self._tools.metrics.conditions(key, {item["type"]: (item["status"], item["reason"]) for item in told["conditions"]})
 
-    async def _view(self, body: Json, adapter: Managed, condition: Condition, observed: Observed, plan: Plan) -> status.View[Managed]:
+    async def _view(self, body: Json, adapter: Managed, condition: Condition, observed: Observed, plan: Plan) -> View[Managed]:
         service = observed.child(api.SERVICE, adapter.key.name)
         names = {host: await self._tools.resolve(host) for host in assigned(service) if is_public(host) is None}
         event = await self._last_event(api.SERVICE, adapter) if KINDS[adapter.key.kind].pending(adapter, observed) else ""
-        view: status.View[Managed] = status.View(body, adapter, condition, observed, names, event, plan)
+        view: View[Managed] = View(body, adapter, condition, observed, names, event, plan)
         if workload.lacks_pods(view.workload):
             view = replace(view, workload_event=await self._last_event(api.STATEFUL_SET, adapter, warnings=True))
         return view
@@ -213,12 +216,12 @@ class Reconciler:
             return ""
         return last_event(event for event in found if not warnings or event.get("type") == "Warning")
 
-    async def _publish(self, view: status.View[Managed], outcome: Outcome) -> Outcome:
+    async def _publish(self, view: View[Managed], outcome: Outcome) -> Outcome:
         """Writes the status when it means something else than before, then tells of the transitions."""
         tools, metadata = self._tools, view.body["metadata"]
         old = view.body.get("status") or {}
         key = Key.of(view.body["kind"], view.body)
-        new = status.build(view, tools.config, tools.now(), KINDS[key.kind].parts)
+        new = build(view, tools.config, tools.now(), KINDS[key.kind].parts)
         self._measure(key, new)
         if wait := self._hold(key, old, new):
             return outcome if isinstance(outcome, Retry) else RequeueAfter(wait)
@@ -240,7 +243,7 @@ class Reconciler:
             tools.log.warning("status not written: %s", error.text, extra=key.about)
             return RequeueAfter(REFUSED_SECONDS)
         tools.cache.put(key.resource, answer)
-        if status.counts(old) != status.counts(new):
+        if changes.counts(old) != changes.counts(new):
             self._counted[key] = tools.clock()
         for note in transitions(old, new, key.kind):
             await self._tell(view.body, note)
@@ -252,12 +255,12 @@ class Reconciler:
     def _hold(self, key: Key, old: Json, new: Json) -> float:
         """How much longer a status may wait for another one to be written with it; 0: not at all."""
         now = self._tools.clock()
-        if old != new and status.only_counts(old, new):
+        if old != new and changes.only_counts(old, new):
             return max(0.0, self._counted.get(key, -SPOOL_SECONDS) + SPOOL_SECONDS - now)
-        if old == new or not status.repeats_not_yet(old, new):
+        if old == new or not changes.repeats_not_yet(old, new):
             self._held.pop(key, None)
             return 0.0
-        longest = UNSEEN_SECONDS if status.only_pods(old, new) else HOLD_SECONDS
+        longest = UNSEEN_SECONDS if changes.only_pods(old, new) else HOLD_SECONDS
         wait = self._held.setdefault(key, now) + longest - now
         if wait <= 0:
             del self._held[key]
@@ -274,9 +277,9 @@ class Reconciler:
         body = self._tools.cache.get(key.resource, key.namespace, key.name)
         text = error.text if isinstance(error, ApiError) else type(error).__name__
         if body is not None:
-            condition = status.applied("False", Reason.APPLY_FAILED, messages.internal_error(text, key.kind))
+            condition = applied("False", Reason.APPLY_FAILED, messages.internal_error(text, key.kind))
             try:
-                await self._publish(status.View(body, None, condition, self._observe(body)), Done())
+                await self._publish(View(body, None, condition, self._observe(body)), Done())
             except Exception:
                 self._tools.log.exception("status after a defect not written", extra=key.about)
         return Retry()

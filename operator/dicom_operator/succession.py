@@ -6,12 +6,13 @@ a spool when the spec goes back to AfterStore. And what serves stays until its s
 
 from __future__ import annotations
 
-from dicom_operator import api, messages_spool, workload
+from dicom_operator import api, messages
 from dicom_operator.api import Json
-from dicom_operator.backlog import SpoolReport
-from dicom_operator.model import DicomAdapter
-from dicom_operator.observe import Observed, ordinal
-from dicom_operator.render import Plan
+from dicom_operator.model.adapter import DicomAdapter
+from dicom_operator.observed.backlog import SpoolReport
+from dicom_operator.observed.objects import Observed, ordinal
+from dicom_operator.render.adapter import Plan
+from dicom_operator.status import workload
 
 
 def plan(adapter: DicomAdapter, observed: Observed, config_hash: str) -> Plan:
@@ -22,7 +23,7 @@ def plan(adapter: DicomAdapter, observed: Observed, config_hash: str) -> Plan:
         replicas, waits = _replicas(adapter, observed, stateful)
         if deployment is None or (stateful is not None and workload.serves(adapter.replicas, stateful)):
             return Plan(False, replicas, waits=waits)
-        return Plan(False, replicas, frozenset({(api.DEPLOYMENT.kind, name)}), waits or messages_spool.deployment_leaves())
+        return Plan(False, replicas, frozenset({(api.DEPLOYMENT.kind, name)}), waits or messages.deployment_leaves())
     if stateful is None:
         return Plan(True)
     replicas = stateful["spec"].get("replicas", 0)
@@ -30,7 +31,7 @@ def plan(adapter: DicomAdapter, observed: Observed, config_hash: str) -> Plan:
         return Plan(deployment is not None, replicas, waits=waits)
     if deployment is not None and workload.serves(adapter.wanted_replicas, deployment):
         return Plan(True)
-    return Plan(True, replicas, waits=messages_spool.stateful_set_leaves())
+    return Plan(True, replicas, waits=messages.stateful_set_leaves())
 
 
 def _replicas(adapter: DicomAdapter, observed: Observed, stateful: Json | None) -> tuple[int, str]:
@@ -51,10 +52,10 @@ def _leaving(adapter: DicomAdapter, observed: Observed, number: int) -> str:
     pod = f"{adapter.key.name}-{number}"
     report = observed.spool_of(pod)
     if report is None:
-        return messages_spool.leaves_when_it_answers(pod) if observed.may_hold_images(number) else ""
+        return messages.leaves_when_it_answers(pod) if observed.may_hold_images(number) else ""
     if names := _waiting(report):
-        return messages_spool.leaves_when_delivered(pod, names)
-    return "" if report.closed and report.generation == adapter.generation else messages_spool.leaves_when_told(pod)
+        return messages.leaves_when_delivered(pod, names)
+    return "" if report.closed and report.generation == adapter.generation else messages.leaves_when_told(pod)
 
 
 def _undelivered(adapter: DicomAdapter, observed: Observed, stateful: Json, config_hash: str) -> str:
@@ -64,12 +65,12 @@ def _undelivered(adapter: DicomAdapter, observed: Observed, stateful: Json, conf
         report = observed.spool_of(pod)
         if report is None:
             if observed.may_hold_images(number):
-                return messages_spool.leaves_when_it_answers(pod)
+                return messages.leaves_when_it_answers(pod)
             continue
         if names := _waiting(report):
-            return messages_spool.leaves_when_delivered(pod, names)
+            return messages.leaves_when_delivered(pod, names)
         if observed.config_of(pod) != config_hash:
-            return messages_spool.leaves_when_told(pod)  # it still runs with a spool that it adds to
+            return messages.leaves_when_told(pod)  # it still runs with a spool that it adds to
     return ""
 
 

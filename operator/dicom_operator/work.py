@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dicom_operator import api
 from dicom_operator.api import Key
-from dicom_operator.cache import Cache
+from dicom_operator.apiserver.cache import Cache
 from dicom_operator.metrics import Metrics
 from dicom_operator.probe import Prober
 from dicom_operator.reconcile import Reconciler

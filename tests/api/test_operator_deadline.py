@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dicom_operator import render_workload
+from dicom_operator.render import workload as render_workload
 from tests.api.faults.forked import ForkedOperator, run
 from tests.api.support import Api, Namespace
 from tests.support.kubernetes import condition, wait_until

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from dicom_operator import connection
+from dicom_operator.apiserver import connection
 from tests.api.faults.forked import ForkedOperator, run
 from tests.api.faults.oracle import wait_right
 from tests.api.support import Api, Namespace

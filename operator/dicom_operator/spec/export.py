@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from dicom_operator import messages, messages_export
+from dicom_operator import messages
 from dicom_operator.api import Json
 from dicom_operator.errors import SpecError
 from dicom_operator.spec.credentials import credentials, tls
@@ -30,15 +30,15 @@ def source(section: Section) -> tuple[Json, list[Place], Json]:
     store = parse_store(section.text("dicomStore"), f"{section.path}.dicomStore")
     shown = credentials(section.section("credentials"), store)
     if section.has("pubsub") == section.has("poll"):
-        raise SpecError(section.path, messages_export.pubsub_or_poll())
+        raise SpecError(section.path, messages.export.pubsub_or_poll())
     if section.has("poll") and section.has("reconcile"):
-        raise SpecError(f"{section.path}.reconcile", messages_export.reconcile_of_poll())
+        raise SpecError(f"{section.path}.reconcile", messages.export.reconcile_of_poll())
     result: Json = {"dicomStore": store.text, "credentials": shown}
     places = [(store.host, store.port)]
     if section.has("pubsub"):
         result["pubsub"], place = _pubsub(section.section("pubsub"))
         if f".{place[0]}".endswith(".googleapis.com") and not any(kind.startswith("google") for kind in shown):
-            raise SpecError(f"{section.path}.credentials", messages_export.google_account())
+            raise SpecError(f"{section.path}.credentials", messages.export.google_account())
         places.append(place)
     for name, interval, days in (("poll", 60, 2), ("reconcile", DAY, 7)):
         if section.has(name):
@@ -53,17 +53,17 @@ def source(section: Section) -> tuple[Json, list[Place], Json]:
 def _pubsub(section: Section) -> tuple[Json, Place]:
     subscription = section.text("subscription")
     if not SUBSCRIPTION.fullmatch(subscription):
-        raise SpecError(f"{section.path}.subscription", messages_export.subscription(subscription))
+        raise SpecError(f"{section.path}.subscription", messages.export.subscription(subscription))
     url, insecure = section.text("endpoint", PUBSUB).rstrip("/"), section.boolean("allowInsecure")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise SpecError(f"{section.path}.endpoint", messages_export.endpoint()) from error
+        raise SpecError(f"{section.path}.endpoint", messages.export.endpoint()) from error
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in url or parts.path or parts.query or parts.fragment:
-        raise SpecError(f"{section.path}.endpoint", messages_export.endpoint())
+        raise SpecError(f"{section.path}.endpoint", messages.export.endpoint())
     if parts.scheme == "http" and not insecure:
-        raise SpecError(f"{section.path}.allowInsecure", messages_export.endpoint_in_the_clear())
+        raise SpecError(f"{section.path}.allowInsecure", messages.export.endpoint_in_the_clear())
     place = (parts.hostname, port or (443 if parts.scheme == "https" else 80))
     return {"subscription": subscription, "endpoint": url, "allowInsecure": insecure}, place
 
@@ -71,7 +71,7 @@ def _pubsub(section: Section) -> tuple[Json, Place]:
 def destination(section: Section) -> tuple[Json, Place, Json | None]:
     """The section with its defaults, where it is, and the credentials shown there; none unless they are written."""
     if section.has("peer") == section.has("dicomweb"):
-        raise SpecError(section.path, messages_export.peer_or_dicomweb())
+        raise SpecError(section.path, messages.export.peer_or_dicomweb())
     if section.has("peer"):
         peer = section.section("peer")
         title, host = ae_title(f"{peer.path}.aeTitle", peer.text("aeTitle")), host_of(peer)
@@ -97,11 +97,11 @@ def wanted(section: Section) -> Json:
     modalities = section.items("modalities")
     for index, modality in enumerate(modalities):
         if not isinstance(modality, str) or not MODALITY.fullmatch(modality):
-            raise SpecError(f"{section.path}.modalities[{index}]", messages_export.modality(modality))
+            raise SpecError(f"{section.path}.modalities[{index}]", messages.export.modality(modality))
     effort = Effort()
     attributes = [attribute(item, effort)[1] for item in section.sections("attributes")]
     if not modalities and not attributes:
-        raise SpecError(section.path, messages_export.empty_filter())
+        raise SpecError(section.path, messages.export.empty_filter())
     result: Json = {"modalities": modalities} if modalities else {}
     return result | ({"attributes": attributes} if attributes else {})
 
@@ -119,6 +119,6 @@ def delivery(section: Section) -> Json:
     if section.has("deadLetter"):
         topic = section.section("deadLetter").text("topic")
         if not TOPIC.fullmatch(topic):
-            raise SpecError(f"{section.path}.deadLetter.topic", messages_export.topic(topic))
+            raise SpecError(f"{section.path}.deadLetter.topic", messages.export.topic(topic))
         result["deadLetter"] = {"topic": topic}
     return result

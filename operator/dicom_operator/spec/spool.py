@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dicom_operator import messages_spool
+from dicom_operator import messages
 from dicom_operator.api import Json
 from dicom_operator.errors import SpecError
 from dicom_operator.quantity import parse_quantity
@@ -34,7 +34,7 @@ def claim(section: Section) -> Claim | None:
     except ValueError:
         good = False
     if not good:
-        raise SpecError(f"{persistent.path}.size", messages_spool.claim_size(size))
+        raise SpecError(f"{persistent.path}.size", messages.claim_size(size))
     return Claim(str(size), persistent.text("storageClassName", "") or None)
 
 

@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from dicom_operator import model
 from dicom_operator.api import BY_KIND, OWNED
 from dicom_operator.config import Config
 from dicom_operator.difference import difference
-from dicom_operator.render import desired
+from dicom_operator.model.adapter import parse
+from dicom_operator.render.adapter import desired
 from tests.api.proxy import Request
 from tests.api.support import IMAGE, Namespace
 from tests.support.kubernetes import condition, wait_until
@@ -73,7 +73,7 @@ def wrong(namespace: Namespace, name: str = "ct-east", *, rolled: bool = True) -
     if body is None:
         return f"left over: {sorted(found)}" if found else ""
     service = found.get(("services", name), {})
-    wanted = desired(model.parse(body), CONFIG, service.get("spec", {}).get("ipFamilies") or ())
+    wanted = desired(parse(body), CONFIG, service.get("spec", {}).get("ipFamilies") or ())
     names = {(BY_KIND[child["kind"]].plural, child["metadata"]["name"]): child for child in wanted}
     if names.keys() != found.keys():
         return f"missing {sorted(names.keys() - found.keys())}, too many {sorted(found.keys() - names.keys())}"

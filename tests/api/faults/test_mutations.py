@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dicom_operator import model
 from dicom_operator.errors import SpecError
-from dicom_operator.render import desired
+from dicom_operator.model.adapter import parse
+from dicom_operator.render.adapter import desired
 from tests.api.faults.forked import ForkedOperator
 from tests.api.faults.mutations import Mutation, base, mutations
 from tests.api.faults.oracle import CONFIG, canonical, children, wait_right, wrong
@@ -81,7 +81,7 @@ def _body() -> dict[str, Any]:
 
 
 def _rendered(body: dict[str, Any]) -> list[dict[str, Any]]:
-    return desired(model.parse(body), CONFIG)
+    return desired(parse(body), CONFIG)
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dicom_operator.api import ConditionType, EventReason, Reason
 from dicom_operator.metrics import Metrics
-from dicom_operator.status import STALLED, STORE_REASONS
+from dicom_operator.status.adapter import STORE_REASONS
+from dicom_operator.status.document import STALLED
 
 PAGE = Path(__file__).parents[3] / "docs" / "operator.md"
 

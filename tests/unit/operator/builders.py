@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dicom_operator import model
 from dicom_operator.api import Reason
-from dicom_operator.backlog import Lane, SpoolReport
 from dicom_operator.config import Config
-from dicom_operator.observe import PodReport
+from dicom_operator.model.adapter import DicomAdapter, parse
+from dicom_operator.observed.backlog import Lane, SpoolReport
+from dicom_operator.observed.objects import PodReport
 
 CONFIG = Config(adapter_image="ghcr.io/acme/dicom-adapter:0.1.0", operator_namespace="dicom-system")
 STORE = "https://pacs.hospital.example/dicom-web"
@@ -34,8 +34,8 @@ def body(annotations: dict[str, str] | None = None, status: dict[str, Any] | Non
     }
 
 
-def adapter(**spec: Any) -> model.DicomAdapter:
-    return model.parse(body(**spec))
+def adapter(**spec: Any) -> DicomAdapter:
+    return parse(body(**spec))
 
 
 def deployment(*, wanted: int = 1, generation: int = 1, conditions: list[Any] | None = None, **status: int) -> dict[str, Any]:

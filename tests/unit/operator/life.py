@@ -16,14 +16,15 @@ from typing import Any, cast
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from dicom_operator import api, model
+from dicom_operator import api
 from dicom_operator.api import ADAPTER, BY_KIND, OWNED, Json, Key, Resource
-from dicom_operator.cluster import Cluster
+from dicom_operator.apiserver.cluster import Cluster
+from dicom_operator.apiserver.resync import Resync, Watches
+from dicom_operator.apiserver.watch import Intake
 from dicom_operator.difference import difference
-from dicom_operator.observe import controlling, is_ours, ref
-from dicom_operator.render import desired
-from dicom_operator.resync import Resync, Watches
-from dicom_operator.watch import Intake
+from dicom_operator.model.adapter import parse
+from dicom_operator.observed.objects import controlling, is_ours, ref
+from dicom_operator.render.adapter import desired
 from dicom_operator.workqueue import RequeueAfter, Retry
 from tests.unit.operator.builders import CONFIG, body
 from tests.unit.operator.world import KEY, FakeCluster, World
@@ -273,7 +274,7 @@ class Life(RuleBasedStateMachine):
         if "\\" in adapter["spec"]["aeTitle"]:
             assert applied == ("False", "InvalidSpec")
             return
-        wanted = {ref(child): child for child in desired(model.parse(adapter), CONFIG)}
+        wanted = {ref(child): child for child in desired(parse(adapter), CONFIG)}
         disowned = {name for name, found in self.cluster.objects.items() if not controlling(found)} - {ADAPTER_REF}
         if wanted.keys() & disowned:
             assert applied == ("False", "NameConflict")

@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 
 from dicom_operator.api import ADAPTER, POD, SERVICE, WATCHED, Key, Resource
-from dicom_operator.cache import MOST_SHARED, Cache, Listing
-from dicom_operator.cluster import Cluster
+from dicom_operator.apiserver.cache import MOST_SHARED, Cache, Listing
+from dicom_operator.apiserver.cluster import Cluster
+from dicom_operator.apiserver.resync import Resync, Watches
+from dicom_operator.apiserver.watch import Intake
 from dicom_operator.errors import ApiUnavailable
-from dicom_operator.resync import Resync, Watches
-from dicom_operator.watch import Intake
 
 
 def thing(name: str = "a", version: int = 1, namespace: str = "rad", **metadata: Any) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from dicom_operator.api import DEPLOYMENT, Json
-from dicom_operator.cluster import KubeCluster
+from dicom_operator.apiserver.cluster import KubeCluster
+from dicom_operator.apiserver.transport import Request, Transport
 from dicom_operator.errors import ApiConflict, NotLeading
-from dicom_operator.transport import Request, Transport
 
 OBJECT: Json = {"kind": "Service", "metadata": {"name": "a", "namespace": "rad", "uid": "u", "resourceVersion": "7"}}
 EVENT: Json = {"kind": "Event", "metadata": {"name": "a.1", "namespace": "rad"}}
@@ -92,7 +92,7 @@ async def test_versions_that_have_not_changed_are_not_parsed_again(monkeypatch: 
         parsed.append(data)
         return dict(json.loads(data))
 
-    monkeypatch.setattr("dicom_operator.cluster.document", parse)
+    monkeypatch.setattr("dicom_operator.apiserver.cluster.document", parse)
     it = cluster(cast(Any, lists))
     found = [await it.versions(DEPLOYMENT, None, "") for _ in range(6)]
     assert [one.resource_version for one in found] == [5, 6, 7, 8, 9, 9]

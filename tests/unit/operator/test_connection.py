@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dicom_operator import connection
-from dicom_operator.connection import connect
+from dicom_operator.apiserver import connection
+from dicom_operator.apiserver.connection import connect
 from dicom_operator.errors import StartupError
 
 NOON = datetime.datetime(2026, 11, 23, 12, 0, tzinfo=datetime.UTC)

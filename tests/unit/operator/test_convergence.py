@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from dicom_operator.api import Json
-from dicom_operator.cluster import Cluster
+from dicom_operator.apiserver.cluster import Cluster
 from tests.unit.operator.life import SPECS, Crash, Crashing, Life
 from tests.unit.operator.world import KEY, FakeCluster, World
 

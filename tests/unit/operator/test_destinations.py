@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dicom_operator.api import Reason
-from dicom_operator.destinations import DestinationReport, summary
+from dicom_operator.observed.destinations import DestinationReport, summary
 from dicom_operator.probe import parse_report
 from tests.unit.operator.builders import body, pod, serving
 from tests.unit.operator.test_status import build

@@ -16,13 +16,13 @@ from aiohttp.test_utils import TestServer
 
 from dicom_operator.__main__ import read_config
 from dicom_operator.api import POD, SERVICE, Json, Key
+from dicom_operator.apiserver.cache import Cache
+from dicom_operator.apiserver.transport import _error, _path
 from dicom_operator.app import NameResolver
-from dicom_operator.cache import Cache
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiRejected, ApiUnauthorized, ApiUnavailable
 from dicom_operator.health import Health
 from dicom_operator.logs import configure
 from dicom_operator.probe import LONGEST_ANSWER, Prober, parse_report
-from dicom_operator.transport import _error, _path
 from tests.support import cloudlogging
 from tests.unit.operator.builders import pod
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from dicom_operator.api import EventReason
-from dicom_operator.cluster import Cluster
+from dicom_operator.apiserver.cluster import Cluster
 from dicom_operator.errors import ApiNotFound, ApiUnavailable
 from dicom_operator.events import Note, Recorder, transitions
 from tests.unit.operator.builders import body

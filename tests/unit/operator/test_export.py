@@ -13,15 +13,18 @@ import pytest
 import yaml
 
 from dicom_adapter.export import document
-from dicom_operator import api, export, messages, messages_export, status
+from dicom_operator import api, messages
 from dicom_operator.api import ConditionType, EventReason, Key, Reason
-from dicom_operator.conditions import Condition, find
 from dicom_operator.errors import SpecError
 from dicom_operator.events import transitions
-from dicom_operator.observe import Observed, PodReport, owner_key
+from dicom_operator.model import export
+from dicom_operator.observed.objects import Observed, PodReport, owner_key
 from dicom_operator.probe import parse_report
-from dicom_operator.render_export import desired
-from dicom_operator.status_export import export_parts
+from dicom_operator.render.export import desired
+from dicom_operator.status import changes
+from dicom_operator.status.conditions import Condition, find
+from dicom_operator.status.document import View, build
+from dicom_operator.status.export import export_parts
 from dicom_operator.workqueue import RequeueAfter
 from tests.unit.operator.builders import CONFIG, STORE, pod, serving
 from tests.unit.operator.world import FakeCluster, World
@@ -107,7 +110,7 @@ def test_nobody_connects_to_it_but_who_reads_its_metrics():
 @pytest.mark.parametrize(
     ("spec", "path", "sentence"),
     [
-        ({"source": {"dicomStore": STORE}}, "spec.source", messages_export.pubsub_or_poll()),
+        ({"source": {"dicomStore": STORE}}, "spec.source", messages.export.pubsub_or_poll()),
         (
             {"destination": {"peer": {"aeTitle": "PACS", "host": "pacs", "port": 2762, "tls": {"serverName": "dicom://pacs"}}}},
             "spec.destination.peer.tls.serverName",
@@ -121,30 +124,30 @@ def test_nobody_connects_to_it_but_who_reads_its_metrics():
         (
             {**POLLED, "source": {"dicomStore": STORE, "poll": {}, "reconcile": {}}},
             "spec.source.reconcile",
-            messages_export.reconcile_of_poll(),
+            messages.export.reconcile_of_poll(),
         ),
-        ({**POLLED, "ledger": None}, "spec.ledger", messages_export.ledger_needed()),
-        ({**POLLED, "replicas": 2}, "spec.replicas", messages_export.one_searches()),
+        ({**POLLED, "ledger": None}, "spec.ledger", messages.export.ledger_needed()),
+        ({**POLLED, "replicas": 2}, "spec.replicas", messages.export.one_searches()),
         (
             {**POLLED, "delivery": {"deadLetter": {"topic": "projects/p/topics/t-1"}}},
             "spec.delivery.deadLetter",
-            messages_export.dead_letter_of_poll(),
+            messages.export.dead_letter_of_poll(),
         ),
-        ({"ledger": {"persistentVolumeClaim": "exported"}}, "spec.ledger", messages_export.ledger_of_nothing()),
-        ({"destination": {}}, "spec.destination", messages_export.peer_or_dicomweb()),
+        ({"ledger": {"persistentVolumeClaim": "exported"}}, "spec.ledger", messages.export.ledger_of_nothing()),
+        ({"destination": {}}, "spec.destination", messages.export.peer_or_dicomweb()),
         ({"destination": {"peer": {"aeTitle": "PACS", "host": "a"}}}, "spec.destination.peer.port", "is required"),
-        ({"source": {"dicomStore": STORE, "pubsub": PUBSUB}}, "spec.source.credentials", messages_export.google_account()),
-        ({"source": {**SOURCE, "pubsub": {"subscription": "x"}}}, "spec.source.pubsub.subscription", messages_export.subscription("x")),
-        ({"source": {**SOURCE, "pubsub": {**PUBSUB, "endpoint": "x"}}}, "spec.source.pubsub.endpoint", messages_export.endpoint()),
-        ({"source": {**SOURCE, "pubsub": {**PUBSUB, "endpoint": "http://a:x"}}}, "spec.source.pubsub.endpoint", messages_export.endpoint()),
+        ({"source": {"dicomStore": STORE, "pubsub": PUBSUB}}, "spec.source.credentials", messages.export.google_account()),
+        ({"source": {**SOURCE, "pubsub": {"subscription": "x"}}}, "spec.source.pubsub.subscription", messages.export.subscription("x")),
+        ({"source": {**SOURCE, "pubsub": {**PUBSUB, "endpoint": "x"}}}, "spec.source.pubsub.endpoint", messages.export.endpoint()),
+        ({"source": {**SOURCE, "pubsub": {**PUBSUB, "endpoint": "http://a:x"}}}, "spec.source.pubsub.endpoint", messages.export.endpoint()),
         (
             {"source": {**SOURCE, "pubsub": {**PUBSUB, "endpoint": "http://emulator:8085"}}},
             "spec.source.pubsub.allowInsecure",
-            messages_export.endpoint_in_the_clear(),
+            messages.export.endpoint_in_the_clear(),
         ),
-        ({"filter": {}}, "spec.filter", messages_export.empty_filter()),
-        ({"filter": {"modalities": ["ct"]}}, "spec.filter.modalities[0]", messages_export.modality("ct")),
-        ({"delivery": {"deadLetter": {"topic": "x"}}}, "spec.delivery.deadLetter.topic", messages_export.topic("x")),
+        ({"filter": {}}, "spec.filter", messages.export.empty_filter()),
+        ({"filter": {"modalities": ["ct"]}}, "spec.filter.modalities[0]", messages.export.modality("ct")),
+        ({"delivery": {"deadLetter": {"topic": "x"}}}, "spec.delivery.deadLetter.topic", messages.export.topic("x")),
     ],
     ids=str,
 )
@@ -208,7 +211,7 @@ def told(*answers: bytes, previous: dict[str, Any] | None = None, asked: bool = 
     observed = Observed({("Deployment", "to-pacs"): workload}, pods, reports)
     found = body(previous)
     good = Condition(ConditionType.APPLIED, "True", Reason.APPLIED, "all objects are as the spec wants them")
-    return status.build(status.View(found, export.parse(found), good, observed), CONFIG, NOW, export_parts)
+    return build(View(found, export.parse(found), good, observed), CONFIG, NOW, export_parts)
 
 
 def conditions(found: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -243,8 +246,8 @@ def test_silence_is_unknown_and_a_new_operator_leaves_what_was_told():
 
 
 def test_what_moves_by_itself_is_counts_only():
-    assert status.only_counts(told(answer()), told(answer(exported=2000, oldestMessageTime=None)))
-    assert not status.only_counts(told(answer()), told(answer(**DOWN)))
+    assert changes.only_counts(told(answer()), told(answer(exported=2000, oldestMessageTime=None)))
+    assert not changes.only_counts(told(answer()), told(answer(**DOWN)))
 
 
 def test_each_transition_is_told_once():
@@ -319,9 +322,9 @@ async def test_an_adapter_does_not_listen_to_the_exporter_that_has_its_name():
 @pytest.mark.parametrize(
     ("spec", "reason", "sentence"),
     [
-        ({"suspend": True}, "Suspended", messages_export.suspended()),
-        ({"replicas": 0}, "ScaledToZero", messages_export.scaled_to_zero()),
-        ({"source": {"dicomStore": STORE}}, "InvalidSpec", f"spec.source: {messages_export.pubsub_or_poll()}"),
+        ({"suspend": True}, "Suspended", messages.export.suspended()),
+        ({"replicas": 0}, "ScaledToZero", messages.export.scaled_to_zero()),
+        ({"source": {"dicomStore": STORE}}, "InvalidSpec", f"spec.source: {messages.export.pubsub_or_poll()}"),
         ({"image": "evil/image:1"}, "InvalidSpec", None),
     ],
     ids=str,

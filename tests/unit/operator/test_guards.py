@@ -6,6 +6,7 @@ import ast
 import asyncio
 import inspect
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +14,12 @@ from typing import Any, cast
 import kopf
 import pytest
 
-from dicom_operator import api, messages, messages_spool
-from dicom_operator.cache import Cache
-from dicom_operator.connection import Connection
+from dicom_operator import api, messages
+from dicom_operator.apiserver.cache import Cache
+from dicom_operator.apiserver.connection import Connection
+from dicom_operator.apiserver.watch import Intake, build_registry, build_settings, watch
 from dicom_operator.metrics import Metrics
 from dicom_operator.probe import parse_report
-from dicom_operator.watch import Intake, build_registry, build_settings, watch
 from tests.unit.operator.builders import CONFIG
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -149,11 +150,19 @@ def test_conditions_of_an_adapter_go_with_it():
 
 def test_no_sentence_is_unused_or_undocumented():
     text = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
-    for catalogue in (messages, messages_spool):
-        module = catalogue.__name__.rpartition(".")[2]
+    for catalogue in (messages, messages.export):
+        module = catalogue.__name__.removeprefix("dicom_operator.")
         for name, function in inspect.getmembers(catalogue, inspect.isfunction):
             assert function.__doc__, name
-            assert f"{module}.{name}(" in text or f"{name}(" in inspect.getsource(catalogue).replace(f"def {name}(", ""), name
+            own = inspect.getsource(sys.modules[function.__module__]).replace(f"def {name}(", "")
+            assert f"{module}.{name}(" in text or f"{name}(" in own, name
+
+
+def test_no_two_sentences_of_the_catalogue_have_one_name():
+    """The later file would take the name, and nobody would be told."""
+    files = [path for path in (PACKAGE / "messages").glob("*.py") if path.stem != "export"]
+    names = re.findall(r"^def (\w+)", "".join(path.read_text() for path in files), re.MULTILINE)
+    assert len(names) == len(set(names)) > 50
 
 
 def test_an_adapters_answer_is_foreign_data():

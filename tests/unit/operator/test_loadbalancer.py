@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicom_operator.loadbalancer import ingress_ranges, is_public, service_annotations, source_ranges
+from dicom_operator.render.loadbalancer import ingress_ranges, is_public, service_annotations, source_ranges
 from tests.unit.operator.builders import adapter
 
 PREFIX = "service.beta.kubernetes.io/"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dicom_operator import model
 from dicom_operator.config import Config
 from dicom_operator.errors import SpecError
+from dicom_operator.model.adapter import is_paused
 from dicom_operator.spec.spool import Claim
 from tests.unit.operator.builders import HEALTHCARE, STORE, adapter, body
 
@@ -332,9 +332,9 @@ def test_fields_of_a_newer_crd_are_left_alone():
 
 
 def test_paused_by_annotation():
-    assert model.is_paused(body(annotations={"dicomadapter.io/reconcile": "disabled"}))
-    assert not model.is_paused(body(annotations={"dicomadapter.io/reconcile": "enabled"}))
-    assert not model.is_paused(body())
+    assert is_paused(body(annotations={"dicomadapter.io/reconcile": "disabled"}))
+    assert not is_paused(body(annotations={"dicomadapter.io/reconcile": "enabled"}))
+    assert not is_paused(body())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dicom_operator.render import desired
+from dicom_operator.render.adapter import desired
 from tests.unit.operator.builders import CONFIG, HEALTHCARE, adapter
 
 DICOM, HTTP = 11112, 8080

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dicom_operator.render import desired
+from dicom_operator.render.adapter import desired
 from tests.unit.operator.builders import CONFIG, HEALTHCARE, SPOOL, adapter
 
 GOLDEN = Path(__file__).parent / "golden"

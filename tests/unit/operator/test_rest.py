@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dicom_operator import status
 from dicom_operator.api import BY_KIND, POD, Json
+from dicom_operator.status.document import build
 from dicom_operator.workqueue import RequeueAfter
 from tests.unit.operator.builders import claim, pod, report
 from tests.unit.operator.world import World
@@ -34,13 +34,12 @@ def there(world: World, one: Json, version: int, **metadata: object) -> Json:
 def built(monkeypatch: pytest.MonkeyPatch) -> list[Json]:
     """The statuses that are made from what is seen: what a run cannot do without."""
     made: list[Json] = []
-    build = status.build
 
     def note(*arguments: object) -> Json:
         made.append(build(*arguments))  # type: ignore[arg-type]
         return made[-1]
 
-    monkeypatch.setattr(status, "build", note)
+    monkeypatch.setattr("dicom_operator.reconcile.build", note)
     return made
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dicom_operator.api import BY_KIND, CLAIM, POD, Json
-from dicom_operator.backlog import rounded
 from dicom_operator.claims import REFUSED_AGAIN_SECONDS
 from dicom_operator.errors import ApiForbidden
+from dicom_operator.observed.backlog import rounded
 from dicom_operator.probe import parse_report
 from dicom_operator.reconcile import HOLD_SECONDS, PENDING_SECONDS, SPOOL_SECONDS
 from dicom_operator.workqueue import Done, RequeueAfter

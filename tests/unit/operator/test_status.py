@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from dicom_operator import model, status, workload
 from dicom_operator.api import DEPLOYMENT, SERVICE, ConditionType, Key, Reason
-from dicom_operator.conditions import Condition, render
-from dicom_operator.observe import Observed, PodReport, is_ours, owner_key, pods_of
-from dicom_operator.status import View, applied
+from dicom_operator.model.adapter import parse
+from dicom_operator.observed.objects import Observed, PodReport, is_ours, owner_key, pods_of
+from dicom_operator.status import document, workload
+from dicom_operator.status.adapter import adapter_parts
+from dicom_operator.status.conditions import Condition, render
+from dicom_operator.status.document import View, applied
 from tests.unit.operator.builders import CONFIG, body, container, deployment, pod, service, serving
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -35,9 +37,7 @@ def build(
     if address:
         children[SERVICE.kind, "ct-east"] = address
     observed = Observed(children, pods or [], reports or {})
-    return status.build(
-        View(adapter, model.parse(adapter) if parsed else None, condition, observed, names or {}), CONFIG, NOW, status.adapter_parts
-    )
+    return document.build(View(adapter, parse(adapter) if parsed else None, condition, observed, names or {}), CONFIG, NOW, adapter_parts)
 
 
 def conditions(found: dict[str, Any]) -> dict[str, tuple[str, str]]:

@@ -9,9 +9,9 @@ import pytest
 
 from dicom_operator import succession
 from dicom_operator.api import DEPLOYMENT, STATEFUL_SET
-from dicom_operator.observe import Observed, PodReport, claims_of, ref
-from dicom_operator.render import Plan
-from dicom_operator.render_workload import config_hash
+from dicom_operator.observed.objects import Observed, PodReport, claims_of, ref
+from dicom_operator.render.adapter import Plan
+from dicom_operator.render.workload import config_hash
 from tests.unit.operator.builders import SPOOL, adapter, claim, deployment, report, serving, spooled, stateful
 
 HASH = config_hash(adapter())

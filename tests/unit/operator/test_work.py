@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from dicom_operator.api import ADAPTER, Key
-from dicom_operator.cache import Cache
+from dicom_operator.apiserver.cache import Cache
 from dicom_operator.metrics import Metrics
 from dicom_operator.probe import Prober
 from dicom_operator.reconcile import Reconciler

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from dicom_operator.api import ADAPTER, BY_KIND, OWNED, ConditionType, Json, Key, Resource
-from dicom_operator.cache import Cache, Listing
-from dicom_operator.cluster import Cluster
-from dicom_operator.conditions import find
+from dicom_operator.apiserver.cache import Cache, Listing
+from dicom_operator.apiserver.cluster import Cluster
 from dicom_operator.errors import ApiConflict, ApiNotFound
 from dicom_operator.events import Recorder
 from dicom_operator.metrics import Metrics
-from dicom_operator.observe import PodReport
+from dicom_operator.observed.objects import PodReport
 from dicom_operator.reconcile import Reconciler, Tools
+from dicom_operator.status.conditions import find
 from dicom_operator.workqueue import Outcome
 from tests.unit.operator.builders import CONFIG, body
 

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from dicom_adapter.metrics import Metrics as AdapterMetrics
 from dicom_operator.api import Reason
 from dicom_operator.events import WARNINGS
-from dicom_operator.exporting import REACH
 from dicom_operator.metrics import Metrics as OperatorMetrics
+from dicom_operator.observed.exporting import REACH
 
 ROOT = Path(__file__).resolve().parents[3]
 RULES = (ROOT / "charts" / "dicom-operator" / "templates" / "prometheusrule.yaml").read_text()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from dicom_operator import api
 from dicom_operator.api import Json, Key, Resource
-from dicom_operator.backlog import SpoolReport
-from dicom_operator.destinations import DestinationReport
-from dicom_operator.exporting import ExportReport
+from dicom_operator.observed.backlog import SpoolReport
+from dicom_operator.observed.destinations import DestinationReport
+from dicom_operator.observed.exporting import ExportReport
 
 Ref = tuple[str, str]
 """Kind and name of a child."""

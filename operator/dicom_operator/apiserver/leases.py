@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from dicom_operator.api import LEASE, Json
+from dicom_operator.apiserver.transport import Request, Transport
 from dicom_operator.errors import ApiNotFound
-from dicom_operator.transport import Request, Transport
 
 WATCH_SECONDS = 300
 

@@ -1,10 +1,10 @@
-"""A DicomExport as the rest of the operator sees it: parsed once, frozen, valid. As `model` for a DicomAdapter. Pure."""
+"""A DicomExport as the rest of the operator sees it: parsed once, frozen, valid.. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dicom_operator import messages_export
+from dicom_operator import messages
 from dicom_operator.api import EXPORT, Json, Key
 from dicom_operator.errors import SpecError
 from dicom_operator.spec.export import Place, delivery, destination, source, wanted
@@ -55,7 +55,7 @@ def parse(body: Json) -> DicomExport:
     target, place, target_shown = destination(spec.section("destination"))
     delivered = delivery(spec.section("delivery"))
     if "deadLetter" in delivered and "poll" in found:
-        raise SpecError("spec.delivery.deadLetter", messages_export.dead_letter_of_poll())
+        raise SpecError("spec.delivery.deadLetter", messages.export.dead_letter_of_poll())
     credentials = (shown, *([target_shown] if target_shown else ()))
     replicas = spec.integer("replicas", 1, 0, 32)
     return DicomExport(
@@ -97,11 +97,11 @@ def _name(target: Json) -> str:
 def _ledger(spec: Section, found: Json, replicas: int) -> str:
     searches = "poll" in found or "reconcile" in found
     if searches and replicas > 1:
-        raise SpecError("spec.replicas", messages_export.one_searches())
+        raise SpecError("spec.replicas", messages.export.one_searches())
     if spec.has("ledger"):
         if not searches:
-            raise SpecError("spec.ledger", messages_export.ledger_of_nothing())
+            raise SpecError("spec.ledger", messages.export.ledger_of_nothing())
         return spec.section("ledger").text("persistentVolumeClaim")
     if "poll" in found:
-        raise SpecError("spec.ledger", messages_export.ledger_needed())
+        raise SpecError("spec.ledger", messages.export.ledger_needed())
     return ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dicom_operator import loadbalancer, messages
+from dicom_operator import messages
 from dicom_operator.api import ConditionType, Json, Reason
-from dicom_operator.conditions import Condition, Status
-from dicom_operator.model import DicomAdapter
+from dicom_operator.model.adapter import DicomAdapter
+from dicom_operator.render import loadbalancer
+from dicom_operator.status.conditions import Condition, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dicom_operator import api
 from dicom_operator.api import Json
 from dicom_operator.config import Config
-from dicom_operator.managed import Managed
-from dicom_operator.render_meta import child as frame
-from dicom_operator.render_meta import digest, selector
-from dicom_operator.render_pod import Process, pod_template
+from dicom_operator.model.managed import Managed
+from dicom_operator.render.meta import child as frame
+from dicom_operator.render.meta import digest, selector
+from dicom_operator.render.pod import Process, pod_template
 
 PROGRESS_DEADLINE_SECONDS = 300
 ROLLING: Json = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}

@@ -6,12 +6,13 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from dicom_operator import api, loadbalancer
+from dicom_operator import api
 from dicom_operator.api import Json
 from dicom_operator.config import Config
-from dicom_operator.managed import Managed
-from dicom_operator.model import DicomAdapter
-from dicom_operator.render_meta import child, selector
+from dicom_operator.model.adapter import DicomAdapter
+from dicom_operator.model.managed import Managed
+from dicom_operator.render import loadbalancer
+from dicom_operator.render.meta import child, selector
 
 METADATA_SERVER = "169.254.169.254/32"
 """The link-local metadata server of the clouds. On GKE its traffic ends at port 988 of the node (workload identity)."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from dicom_operator import api
 from dicom_operator.api import Json, Key, Resource
-from dicom_operator.managed import Managed
+from dicom_operator.model.managed import Managed
 
 
 def labels(key: Key) -> dict[str, str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from dicom_operator import api
 from dicom_operator.api import Json
-from dicom_operator.managed import Managed
+from dicom_operator.model.managed import Managed
 from dicom_operator.quantity import parse_quantity
-from dicom_operator.render_meta import labels, selector
+from dicom_operator.render.meta import labels, selector
 
 DEFAULT_RESOURCES: Json = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
 

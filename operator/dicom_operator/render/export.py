@@ -5,11 +5,11 @@ from __future__ import annotations
 from dicom_operator import api
 from dicom_operator.api import Json
 from dicom_operator.config import Config
-from dicom_operator.export import DicomExport
-from dicom_operator.render_meta import child, selector
-from dicom_operator.render_network import egress, http_from
-from dicom_operator.render_pod import Process, config_argument
-from dicom_operator.render_workload import ROLLING, configuration, deployment, disruption_budget, sealed, service_account
+from dicom_operator.model.export import DicomExport
+from dicom_operator.render.meta import child, selector
+from dicom_operator.render.network import egress, http_from
+from dicom_operator.render.pod import Process, config_argument
+from dicom_operator.render.workload import ROLLING, configuration, deployment, disruption_budget, sealed, service_account
 
 LEDGER = "ledger"
 LEDGER_FILE = f"{api.LEDGER_DIRECTORY}/exported.db"

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from dicom_operator import api, messages
 from dicom_operator.api import Json, Key, Resource
-from dicom_operator.cache import Cache
-from dicom_operator.cluster import Cluster
+from dicom_operator.apiserver.cache import Cache
+from dicom_operator.apiserver.cluster import Cluster
 from dicom_operator.errors import ApiError
-from dicom_operator.observe import owner_key
+from dicom_operator.observed.objects import owner_key
 
 DEAF_AFTER = 2
 """Listings in a row that find what a silent watch should have told."""

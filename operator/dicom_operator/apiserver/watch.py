@@ -16,10 +16,10 @@ from kopf._core.engines.peering import Identity
 
 from dicom_operator import api
 from dicom_operator.api import Json, Key, Resource
-from dicom_operator.cache import Cache
+from dicom_operator.apiserver.cache import Cache
+from dicom_operator.apiserver.connection import Connection
+from dicom_operator.apiserver.resync import keys_of, selector
 from dicom_operator.config import Config
-from dicom_operator.connection import Connection
-from dicom_operator.resync import keys_of, selector
 
 
 @dataclass(frozen=True, slots=True)

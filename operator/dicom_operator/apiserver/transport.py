@@ -14,7 +14,7 @@ from kubernetes.aio.client import ApiClient
 
 from dicom_operator import __version__
 from dicom_operator.api import Json, Resource
-from dicom_operator.connection import Connection
+from dicom_operator.apiserver.connection import Connection
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiRejected, ApiUnauthorized, ApiUnavailable
 
 JSON = "application/json"

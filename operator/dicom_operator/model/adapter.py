@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_operator import messages, messages_spool
+from dicom_operator import messages
 from dicom_operator.api import RECONCILE_ANNOTATION, RECONCILE_DISABLED, Json, Key
 from dicom_operator.errors import SpecError
 from dicom_operator.spec.credentials import credentials
@@ -87,7 +87,7 @@ def parse(body: Json) -> DicomAdapter:
     spool = spec.section("spool")
     delivered, volume = delivery(spec.section("delivery")), claim(spool)
     if delivered["acknowledge"] == AFTER_SPOOL and volume is None:
-        raise SpecError("spec.spool.persistent", messages_spool.spool_needed())
+        raise SpecError("spec.spool.persistent", messages.spool_needed())
     return DicomAdapter(
         key=Key(metadata["namespace"], metadata["name"]),
         uid=metadata["uid"],

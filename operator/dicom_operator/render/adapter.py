@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dicom_operator import api, loadbalancer
+from dicom_operator import api
 from dicom_operator.api import Json
 from dicom_operator.config import Config
-from dicom_operator.model import DicomAdapter
-from dicom_operator.render_meta import child as frame
-from dicom_operator.render_meta import labels, selector
-from dicom_operator.render_network import network_policy
-from dicom_operator.render_pod import SPOOL_FLAGS, Process, config_argument, pod_template
-from dicom_operator.render_workload import (
+from dicom_operator.model.adapter import DicomAdapter
+from dicom_operator.render import loadbalancer
+from dicom_operator.render.meta import child as frame
+from dicom_operator.render.meta import labels, selector
+from dicom_operator.render.network import network_policy
+from dicom_operator.render.pod import SPOOL_FLAGS, Process, config_argument, pod_template
+from dicom_operator.render.workload import (
     adapter_image,
     config_hash,
     configuration,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dicom_operator import exporting, messages_export
+from dicom_operator import messages
 from dicom_operator.api import ConditionType, Json, Reason
-from dicom_operator.conditions import Condition, find
-from dicom_operator.export import DicomExport
-from dicom_operator.exporting import ExportReport, Said
-from dicom_operator.observe import Observed
-from dicom_operator.status import Parts, View, kept
+from dicom_operator.model.export import DicomExport
+from dicom_operator.observed import exporting
+from dicom_operator.observed.exporting import ExportReport, Said
+from dicom_operator.observed.objects import Observed
+from dicom_operator.status.conditions import Condition, find
+from dicom_operator.status.document import Parts, View, kept
 
 GOOD = (Reason.REACHABLE, Reason.DELIVERING)
 
@@ -30,9 +31,9 @@ def export_parts(view: View[DicomExport], export: DicomExport | None, previous: 
         gates=(),
         told=[one for one in told if one],
         fields={**({"destination": destination} if destination else {}), **counts},
-        ready=messages_export.ready(destination),
-        suspended=messages_export.suspended(),
-        scaled_to_zero=messages_export.scaled_to_zero(),
+        ready=messages.export.ready(destination),
+        suspended=messages.export.suspended(),
+        scaled_to_zero=messages.export.scaled_to_zero(),
     )
 
 
@@ -46,4 +47,4 @@ def _condition(kind: ConditionType, observed: Observed, previous: Json, part: Ca
     old = find(previous, kind)
     if old and not observed.asked and old["reason"] in set(Reason):
         return kept(kind, old)
-    return Condition(kind, "Unknown", Reason.NOT_PROBED, messages_export.not_probed()) if old else None
+    return Condition(kind, "Unknown", Reason.NOT_PROBED, messages.export.not_probed()) if old else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_operator.api import Json, Reason
-from dicom_operator.backlog import count, rounded
+from dicom_operator.observed.backlog import count, rounded
 
 REACH = frozenset(
     {

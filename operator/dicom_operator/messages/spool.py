@@ -1,4 +1,4 @@
-"""The sentences about adapters with a spool: the same catalogue as `messages`, in a file of its own. Tested verbatim. Pure."""
+"""Adapters with a spool: its claim, pods that leave, what is delivered."""
 
 from __future__ import annotations
 

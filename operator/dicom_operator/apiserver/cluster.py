@@ -9,9 +9,9 @@ from typing import Protocol
 
 from dicom_operator import api
 from dicom_operator.api import BY_KIND, Json, Resource
-from dicom_operator.cache import Listing
+from dicom_operator.apiserver.cache import Listing
+from dicom_operator.apiserver.transport import JSON, Request, Transport, document
 from dicom_operator.errors import ApiConflict, ApiNotFound, NotLeading
-from dicom_operator.transport import JSON, Request, Transport, document
 
 APPLY = "application/apply-patch+yaml"  # JSON is YAML
 MERGE = "application/merge-patch+json"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from dicom_operator import api, messages, render_workload
+from dicom_operator import api, messages
 from dicom_operator.api import ConditionType, Json, Reason
-from dicom_operator.conditions import Condition
-from dicom_operator.observe import PodReport
+from dicom_operator.observed.objects import PodReport
+from dicom_operator.render import workload as render_workload
+from dicom_operator.status.conditions import Condition
 
 PULL_FAILURES = frozenset(
     {

@@ -1,4 +1,4 @@
-"""The sentences about a DicomExport: the same catalogue as `messages`, in a file of its own. Tested verbatim. Pure."""
+"""A DicomExport: its spec and its status."""
 
 from __future__ import annotations
 

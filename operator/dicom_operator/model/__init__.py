@@ -1,0 +1,1 @@
+"""A DicomAdapter or DicomExport as the rest of the operator sees it: parsed once, frozen, valid. Pure."""
