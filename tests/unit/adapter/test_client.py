@@ -229,3 +229,23 @@ def test_names_of_failures_to_connect(error: OSError, obstacle: Obstacle, detail
     key: object = type("Key", (), {"host": "pacs.example", "port": 443, "ssl": True})()
     found = translate(aiohttp.ClientConnectorError(key, error), Endpoint("pacs.example", 443))  # type: ignore[arg-type]
     assert (found.obstacle, found.detail) == (obstacle, detail)
+
+
+async def test_the_body_of_a_request_goes_out_before_anybody_else_has_a_turn() -> None:
+    class Interrupted(Exception):
+        pass
+
+    async with FaultStore() as store, client(store.url) as adapter:
+        await adapter.search()  # the connection is there
+        turns: list[str] = []
+
+        async def pieces() -> AsyncIterator[bytes]:
+            turns.append("the body")
+            yield b"x"
+            raise Interrupted
+
+        storing = asyncio.create_task(adapter.store(Upload(Part(pieces(), 100))))
+        asyncio.get_running_loop().call_soon(turns.append, "another")
+        with pytest.raises(Interrupted):
+            await storing
+        assert turns == ["the body", "another"]
