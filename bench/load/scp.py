@@ -1,6 +1,9 @@
 """A C-STORE sink that costs next to nothing, a process per association: what senders are measured against.
 
-    python -m bench.load.scp
+    python -m bench.load.scp [DIRECTORY]
+
+With a directory it keeps each data set in a file of its own, and answers when that and its name are safe: what any receiver with that
+promise has to do, and nothing else.
 
 Prints its port, then for each association a line: instances, the clock (CLOCK_MONOTONIC) at the first byte after the A-ASSOCIATE-AC and at
 the last C-STORE response. So a sender's start, its reading of directories and its negotiation do not count.
@@ -41,10 +44,37 @@ class Gone(Exception):
     """The sender has closed."""
 
 
+class Keeper:
+    """Data sets into files, two syncs each."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._handle = os.open(directory, os.O_RDONLY)
+        self._pieces: list[bytes] = []
+        self._count = 0
+
+    def take(self, piece: memoryview) -> None:
+        """A part of one."""
+        self._pieces.append(bytes(piece))
+
+    def keep(self) -> None:
+        """It is whole."""
+        name = f"{self._directory}/{os.getpid()}-{self._count}"
+        self._count += 1
+        file = os.open(f"{name}.part", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.writev(file, self._pieces)
+        os.fdatasync(file)
+        os.close(file)
+        os.rename(f"{name}.part", name)
+        os.fsync(self._handle)
+        self._pieces.clear()
+
+
 class Receiver:
     """One association."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, keeper: Keeper | None = None) -> None:
+        self._keeper = keeper
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = connection
         self._buffer = memoryview(bytearray(1 << 20))
@@ -87,7 +117,11 @@ class Receiver:
                 length, context_id, control = struct.unpack_from(">LBB", body, position)
                 if control == COMMAND | LAST:
                     command = bytes(body[position + 6 : position + 4 + length])
-                elif control == LAST:
+                elif self._keeper is not None:
+                    self._keeper.take(body[position + 6 : position + 4 + length])
+                if control == LAST:
+                    if self._keeper is not None:
+                        self._keeper.keep()
                     self._connection.sendall(pdata(pdv(context_id, COMMAND | LAST, response(command))))
                     count += 1
                     ended = time.monotonic()
@@ -126,7 +160,7 @@ def main() -> None:
                 connection.close()
                 continue
             try:
-                line = Receiver(connection).run()
+                line = Receiver(connection, Keeper(sys.argv[1]) if len(sys.argv) > 1 else None).run()
             except (Gone, OSError) as error:
                 line = f"0 0 0 {error!r}"
             os.write(sys.stdout.fileno(), f"{line}\n".encode())
