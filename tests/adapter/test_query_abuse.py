@@ -55,18 +55,18 @@ async def ask(adapter: WatchedAdapter, identifier: bytes, model: str = STUDY_ROO
 
 
 NO_LEVEL, NO_KEY = Status(0xA900, "No QueryRetrieveLevel specified"), Status(0xA900, "Unique key missing: StudyInstanceUID")
-UNREADABLE, TOO_LONG = Status(0xC000, "Identifier unreadable"), Status(0xA700, "Data set of more than 524288 bytes")
+UNREADABLE, TOO_LONG = Status(0xA900, "Identifier unreadable"), Status(0xA700, "Data set of more than 524288 bytes")
 TOO_MANY = Status(0xA900, "More than 1024 elements in the identifier")
 TOO_MANY_VALUES, GIANT = Status(0xA900, "More than 8192 values in one key"), Status(0xA700, "Data set of more than 4194304 bytes")
 EMPTY = b"".join(element(0x00210000 + number, b"") for number in range(1, 0x10000))
 GARBAGE: Mapping[str, tuple[bytes, Status, Status]] = {  # what a query is answered, and what a retrieval
     "zeros": (bytes(5000), NO_LEVEL, NO_LEVEL),
-    "text": (f"{CANARY} ".encode() * 20, UNREADABLE, Status(0xA900, UNREADABLE.comment)),
+    "text": (f"{CANARY} ".encode() * 20, UNREADABLE, UNREADABLE),
     "a length past the end": (struct.pack("<HHI", 0x10, 0x10, 0x7FFFFFFF) + CANARY.encode(), NO_LEVEL, NO_LEVEL),
     "sequences without an end": (
         struct.pack("<HHI", 0x08, 0x1140, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) * 400,
         UNREADABLE,
-        Status(0xA900, UNREADABLE.comment),
+        UNREADABLE,
     ),
     "three hundred keys": (query() + EMPTY[: 300 * 8], Status(0xA900, "More than 256 keys in the identifier"), NO_KEY),
     "sixty thousand keys": (query() + EMPTY[: 60_000 * 8], TOO_MANY, TOO_MANY),

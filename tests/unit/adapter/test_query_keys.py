@@ -150,7 +150,16 @@ def test_a_bomb_is_not_inflated() -> None:
     bomb = b"".join(deflating.compress(bytes(1 << 20)) for _ in range(64)) + deflating.flush()
     with pytest.raises(BadIdentifier) as refused:
         parse(bomb, DeflatedExplicitVRLittleEndian, STUDY_ROOT_FIND)
-    assert (refused.value.status, refused.value.comment) == (0xC000, "Identifier unreadable")
+    assert (refused.value.status, refused.value.comment) == (0xA900, "Identifier unreadable")
+
+
+@pytest.mark.parametrize("left_out", [1, 2, 8])
+def test_a_deflated_identifier_that_breaks_off_is_refused(left_out: int) -> None:
+    whole = encoded(query(PatientID="P1", PatientName="A*"), DeflatedExplicitVRLittleEndian)
+    assert len(parse(whole, DeflatedExplicitVRLittleEndian, STUDY_ROOT_FIND).keys) == 2
+    with pytest.raises(BadIdentifier) as refused:
+        parse(whole[:-left_out], DeflatedExplicitVRLittleEndian, STUDY_ROOT_FIND)
+    assert (refused.value.status, refused.value.comment) == (0xA900, "Identifier unreadable")
 
 
 @given(st.binary(max_size=400), st.sampled_from(EVERY))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,15 +12,15 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from dicom_adapter import messages
-from dicom_adapter.dimse.status import CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH
+from dicom_adapter.dimse.status import IDENTIFIER_DOES_NOT_MATCH
 from dicom_adapter.services import bounds
+from dicom_adapter.services.datasets import inflated
 from dicom_adapter.services.levels import LEVELS, BadIdentifier, Level
 
-MAXIMUM_INFLATED: Final = 16 << 20
 MOST_KEYS: Final = 256
 MOST_VALUES: Final = 4096
 MOST_PATTERNS: Final = 64
@@ -103,7 +102,7 @@ def parse(identifier: bytes, transfer_syntax_uid: str, sop_class_uid: str) -> Id
     except BadIdentifier:
         raise
     except Exception as error:  # whatever pydicom makes of such bytes: the peer hears that they cannot be read
-        raise BadIdentifier(CANNOT_UNDERSTAND, messages.UNREADABLE_IDENTIFIER) from error
+        raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.UNREADABLE_IDENTIFIER) from error
     _bound(list(_all(keys)))
     level = "".join(_texts(data_set, QUERY_RETRIEVE_LEVEL)[:1]).strip()
     if not level:
@@ -132,11 +131,7 @@ def _bound(keys: Sequence[Key]) -> None:
 
 
 def _data_set(identifier: bytes, syntax: UID) -> Dataset:
-    if syntax == DeflatedExplicitVRLittleEndian:
-        inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-        identifier = inflating.decompress(identifier, MAXIMUM_INFLATED)
-        if inflating.unconsumed_tail:
-            raise ValueError("too long")
+    identifier = inflated(identifier, syntax)
     bounds.check(identifier, syntax)
     return read_dataset(BytesIO(identifier), syntax.is_implicit_VR, syntax.is_little_endian, bytelength=len(identifier))
 
