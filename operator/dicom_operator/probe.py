@@ -9,6 +9,7 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,8 @@ from dicom_operator.observed.objects import PodReport, ended, owner_key
 TICK_SECONDS = 1.0
 YOUNG_SECONDS = 3.0
 """How soon a pod is asked again that has not answered yet, or does not know its store yet."""
+LONGEST_SECONDS = 60.0
+"""How soon at the least one that never answers: each time after twice as long, until it answers or is not what it was."""
 TIMEOUT = aiohttp.ClientTimeout(total=5, sock_connect=3)
 LONGEST_ANSWER = 64 * 1024
 LONGEST_MESSAGE = 1024
@@ -51,6 +54,15 @@ def _one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text[:LONGEST_MESSAGE]).strip()
 
 
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """A pod has given no answer: as what it was asked, when, and for how long it is left alone."""
+
+    version: str
+    asked: float
+    seconds: float
+
+
 class Prober:
     """Asks the pods in turn."""
 
@@ -73,12 +85,14 @@ class Prober:
         self._looked_at: object = None
         self._soonest = 0.0
         self._due: dict[str, float] = {}
+        self._silent: dict[str, _Silence] = {}
         self.reports: dict[str, PodReport | None] = {}
         """The last answer of each pod, by its uid; None: it was asked and gave none."""
 
     def forget(self) -> None:
         """What was told before another replica led says nothing of now."""
         self._due.clear()
+        self._silent.clear()
         self.reports.clear()
         self._looked_at = None
 
@@ -99,11 +113,16 @@ class Prober:
         for pod in self._pods():
             address = (pod.get("status") or {}).get("podIP")
             if address and not ended(pod) and not pod["metadata"].get("deletionTimestamp"):
-                alive.add(pod["metadata"]["uid"])
-                if self._due.get(pod["metadata"]["uid"], 0.0) <= now:
+                uid = pod["metadata"]["uid"]
+                alive.add(uid)
+                if (silence := self._silent.get(uid)) is not None and silence.version != _version(pod):
+                    del self._silent[uid]
+                    self._due[uid] = min(self._due[uid], silence.asked + YOUNG_SECONDS)
+                if self._due.get(uid, 0.0) <= now:
                     due.append((pod, address))
         for uid in [uid for uid in self._due if uid not in alive]:
             self._due.pop(uid)
+            self._silent.pop(uid, None)
             self.reports.pop(uid, None)
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -127,12 +146,20 @@ class Prober:
     def _take(self, pod: Json, report: PodReport | None) -> None:
         uid = pod["metadata"]["uid"]
         news = uid not in self.reports or self.reports[uid] != report
-        before = self.reports.get(uid)
         self.reports[uid] = report
-        young = before is None if report is None else report.export is None and report.store_reason == Reason.NOT_PROBED
-        self._due[uid] = self._clock() + (YOUNG_SECONDS if young else self._seconds)
+        now, silence = self._clock(), self._silent.pop(uid, None)
+        if report is None:
+            seconds = YOUNG_SECONDS if silence is None else min(2 * silence.seconds, LONGEST_SECONDS)
+            self._silent[uid] = _Silence(_version(pod), now, seconds)
+        else:
+            seconds = YOUNG_SECONDS if report.export is None and report.store_reason == Reason.NOT_PROBED else self._seconds
+        self._due[uid] = now + seconds
         if news and (key := owner_key(pod)):
             self._enqueue(key)
+
+
+def _version(pod: Json) -> str:
+    return str(pod["metadata"].get("resourceVersion"))
 
 
 async def _bounded(chunks: AsyncIterator[Any]) -> bytes:

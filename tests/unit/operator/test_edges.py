@@ -276,6 +276,51 @@ async def test_pods_are_gone_through_when_they_have_changed_or_one_is_due():
         assert await looked(0)
 
 
+async def test_a_pod_that_gives_no_answer_is_asked_less_and_less():
+    """Nobody answers at the address of a pod behind a NetworkPolicy, for as long as it lives."""
+    page = Page()
+    page.status = 503
+    app = web.Application()
+    app.router.add_get("/status", page.get)
+    clock, one = [0.0], pod(podIP="127.0.0.1")
+    one["metadata"]["resourceVersion"] = "1"
+    async with TestServer(app, host="127.0.0.1") as server, aiohttp.ClientSession() as session:
+        assert server.port is not None
+        changes = [0]
+        prober = Prober(lambda: [one], lambda key: None, 15, lambda: clock[0], server.port, lambda: changes[0])
+
+        async def asked_in(seconds: int) -> list[int]:
+            """After how many seconds each, ticking as `run` does."""
+            found, last = [], clock[0]
+            for _ in range(seconds):
+                before = page.asked
+                clock[0] += 1
+                await prober.tick(session)
+                if page.asked > before:
+                    found.append(int(clock[0] - last))
+                    last = clock[0]
+            return found
+
+        def changed(version: str) -> None:
+            one["metadata"]["resourceVersion"] = version
+            changes[0] += 1
+
+        await prober.tick(session)
+        assert await asked_in(225) == [3, 6, 12, 24, 48, 60, 60]
+        await asked_in(48)  # the next minute's
+        assert await asked_in(20) == []
+        changes[0] += 1  # another pod's
+        assert await asked_in(10) == []
+        changed("2")
+        assert await asked_in(22) == [1, 3, 6, 12], "it is not what it was: at once, and from the beginning"
+        page.status, page.body = 200, status("Reachable")
+        assert await asked_in(24 + 15) == [24, 15]
+        page.status = 503
+        assert await asked_in(15 + 3 + 6) == [15, 3, 6], "it has answered: from the beginning"
+        prober.forget()
+        assert await asked_in(10) == [1, 3, 6]
+
+
 async def test_a_pod_that_cannot_be_reached_has_no_report():
     prober = Prober(lambda: [pod(podIP="::1")], lambda key: None, 15, lambda: 0.0, port=1)
     async with aiohttp.ClientSession() as session:
