@@ -17,6 +17,7 @@ from dicom_adapter.config import ConfigError
 from dicom_adapter.environment import SPOOL_DIRECTORY
 from dicom_adapter.flags import Flag
 from dicom_adapter.logs import timestamp
+from dicom_adapter.messages.counting import counted
 from dicom_adapter.reader import did_you_mean
 from dicom_adapter.spool import errors
 from dicom_adapter.spool.access import Listed, NoAnswer, SpoolAccess, State
@@ -198,7 +199,7 @@ def _retry(asked: _Asked) -> int:
         raise _NothingThere(
             f"{_id(waiting[0].entry)}: waits for '{waiting[0].destination}' and is delivered by itself; only what has failed is retried"
         )
-    return _act(asked, "retry", chosen, "are sent again", "would be sent again when an adapter runs")
+    return _act(asked, "retry", chosen, "{are} sent again", "would be sent again when an adapter runs")
 
 
 def _discard(asked: _Asked) -> int:
@@ -210,7 +211,7 @@ def _discard(asked: _Asked) -> int:
             f"{_id(one.entry)}: waits for '{one.destination}'. It was acknowledged, and perhaps nobody else has it: export it first, then "
             "add --waiting"
         )
-    return _act(asked, "discard", chosen, "are removed", "are removed")
+    return _act(asked, "discard", chosen, "{are} removed", "{are} removed")
 
 
 def _act(asked: _Asked, action: Any, chosen: list[Listed], running: str, stopped: str) -> int:
@@ -219,7 +220,8 @@ def _act(asked: _Asked, action: Any, chosen: list[Listed], running: str, stopped
     if asked.has(_JSON):
         asked.out.write(json.dumps({"version": VERSION, "action": action, "images": done}) + "\n")
     else:
-        asked.out.write(f"{done} images {running if held else stopped}\n")
+        what = (running if held else stopped).format(are="is" if done == 1 else "are")
+        asked.out.write(f"{counted(done, 'image')} {what}\n")
     return 0 if done == len(chosen) else 1
 
 

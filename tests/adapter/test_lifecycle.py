@@ -86,7 +86,7 @@ async def test_sigterm_drains_running_operations_finish_and_the_exit_status_is_z
         sending = asyncio.create_task(asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", [_wire()]))
         await store.until(lambda: bool(store.posts))
         adapter.signal(signal.SIGTERM)
-        await adapter.line("draining: 1 associations open")
+        await adapter.line("draining: 1 association open")
         assert (await adapter.get("/readyz"))[0] == 503
         assert (await adapter.status())["reason"] == "Draining"
         assert await sending == [(0, "")]
@@ -111,13 +111,13 @@ async def test_a_second_signal_aborts_at_once() -> None:
         with await asyncio.to_thread(RawScu, "127.0.0.1", adapter.port) as scu:
             await asyncio.to_thread(scu.associate, REQUEST)
             adapter.signal(signal.SIGTERM)
-            await adapter.line("draining: 1 associations open")
+            await adapter.line("draining: 1 association open")
             adapter.signal(signal.SIGTERM)
             with pytest.raises(AssociationAborted):
                 await asyncio.to_thread(scu.response)
         assert adapter.process
         assert await asyncio.wait_for(adapter.process.wait(), 60) == 1
-        await adapter.line("aborted at once on a second signal: 1 associations were open")
+        await adapter.line("aborted at once on a second signal: 1 association was open")
 
 
 async def test_associations_that_are_refused_or_end_are_told_in_one_line_each() -> None:

@@ -136,7 +136,7 @@ async def test_a_refused_image_lies_in_failed_with_its_reason_and_can_be_tried_a
         assert (status, len(out.splitlines())) == (0, 2)
         assert out.endswith("  C000 The store refused the instance: Failure Reason 0110\n")
         retry = await run(*command, "retry", "--all", f"--spool_directory={tmp_path}")
-        assert retry == (0, "1 images are sent again\n", "")
+        assert retry == (0, "1 image is sent again\n", "")
         await archive.until(lambda: bad.sop_instance_uid in archive.stored)
         assert (await empty(adapter))["failed"] == 0
 

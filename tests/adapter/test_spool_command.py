@@ -39,9 +39,9 @@ async def test_an_image_that_was_refused_is_found_shown_and_sent_again(tmp_path:
             ids = {json.loads((await command("show", entry["id"], "--json"))[1])["images"][0]["sopInstanceUID"]: entry["id"]
                    for entry in map(json.loads, listed.splitlines())}  # fmt: skip
             assert set(ids) == {one.sop_instance_uid, gone.sop_instance_uid}
-            assert await command("discard", ids[gone.sop_instance_uid]) == (0, "1 images are removed\n")
+            assert await command("discard", ids[gone.sop_instance_uid]) == (0, "1 image is removed\n")
             takes = True
-            assert await command("retry", "--all") == (0, "1 images are sent again\n")
+            assert await command("retry", "--all") == (0, "1 image is sent again\n")
             await store.until(lambda: one.sop_instance_uid in store.stored)
 
             async def empty() -> bool:

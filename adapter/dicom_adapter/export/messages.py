@@ -5,6 +5,8 @@ One catalogue, tested verbatim. No patient data and no peer's bytes. Sentences o
 
 from __future__ import annotations
 
+from dicom_adapter.messages.counting import counted
+
 # -- the command line: Google's own two sentences, which its users' scripts may look for --------------
 
 BOTH_PEERS = "Both C-STORE and STOW-RS flags should not be specified."
@@ -219,4 +221,4 @@ RETENTION = "the oldest message that waits will be lost by the subscription's me
 
 def drained(rest: int) -> str:
     """The end."""
-    return f"drained: {rest} messages given back to Pub/Sub" if rest else "drained: nothing was left in hand"
+    return f"drained: {counted(rest, 'message')} given back to Pub/Sub" if rest else "drained: nothing was left in hand"

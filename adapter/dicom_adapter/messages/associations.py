@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dicom_adapter.messages.counting import counted
+
 
 def refused(ae_title: str, result: int, source: int, reason: int, why: str, address: str = "") -> str:
     """An A-ASSOCIATE-RJ that we sent; `address` where it was the address that did not suit us."""
@@ -43,4 +45,4 @@ def association_ended(
 ) -> str:
     """The one line per association."""
     counts = ", ".join(f"{service} {status:04X} x {count}" for (service, status), count in sorted(operations.items())) or "no operations"
-    return f"'{ae_title}' from {address} {outcome}: {counts}; {size} bytes in {seconds:.1f} s"
+    return f"'{ae_title}' from {address} {outcome}: {counts}; {counted(size, 'byte')} in {seconds:.1f} s"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dicom_adapter.messages.counting import counted
+
 NOT_REACHED = "not reached"
 NO_DICOM_NODE = "something listens there, and it is no DICOM node: correct the port"
 CLOSED_WITHOUT_A_WORD = "it closes the connection without a word: it is no DICOM node, or takes no calls from this address"
@@ -16,7 +18,7 @@ def resolved(host: str, addresses: str) -> str:
 
 def associated(version: str, maximum_length: int) -> str:
     """The node has accepted the association."""
-    size = f"PDUs of up to {maximum_length} bytes" if maximum_length else "PDUs of any length"
+    size = f"PDUs of up to {counted(maximum_length, 'byte')}" if maximum_length else "PDUs of any length"
     return f"accepted by {version or 'a node that gives no version name'}; {size}"
 
 

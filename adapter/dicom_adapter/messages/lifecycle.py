@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dicom_adapter.config import ConfigError
+from dicom_adapter.messages.counting import counted
 
 
 def listening(ae_title: str, port: int, store: str) -> str:
@@ -12,7 +13,7 @@ def listening(ae_title: str, port: int, store: str) -> str:
 
 def draining(associations: int) -> str:
     """SIGTERM."""
-    return f"draining: {associations} associations open"
+    return f"draining: {counted(associations, 'association')} open"
 
 
 SUSPENDED = "spec.suspend is true: nothing is received; what waits in the spool is delivered"
@@ -22,7 +23,8 @@ DRAINED = "drained: every association has ended"
 
 def cut_off(associations: int) -> str:
     """The second SIGTERM."""
-    return f"aborted at once on a second signal: {associations} associations were open"
+    were = "was" if associations == 1 else "were"
+    return f"aborted at once on a second signal: {counted(associations, 'association')} {were} open"
 
 
 def cannot_listen(flag: str, port: int, why: str) -> str:

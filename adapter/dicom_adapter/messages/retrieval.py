@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dicom_adapter.messages.counting import counted
+
 NO_LEVEL = "No QueryRetrieveLevel specified"
 INVALID_LEVEL = "Invalid QueryRetrieveLevel specified"
 UNREADABLE_IDENTIFIER = "Identifier unreadable"
@@ -112,4 +114,5 @@ def too_long_value(maximum: int) -> str:
 
 def more_matches(maximum: int) -> str:
     """A search with more results than spec.query.maxResults."""
-    return f"More than {maximum} matches, the first are sent; search narrower"
+    first = "it is" if maximum == 1 else "the first are"
+    return f"More than {counted(maximum, 'match', 'matches')}, {first} sent; search narrower"

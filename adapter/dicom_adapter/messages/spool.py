@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dicom_adapter.config import ConfigError
+from dicom_adapter.messages.counting import counted
 
 
 def spool_at_reserve(free: int, reserve: int) -> str:
@@ -66,14 +67,15 @@ def spool_without_links(directory: str, why: str) -> str:
 
 def spool_adopted(instances: int, destination: str) -> str:
     """Found at the start."""
-    return f"found {instances} images in the spool for '{destination}': they are delivered now"
+    return f"found {counted(instances, 'image')} in the spool for '{destination}': {_they_are(instances)} delivered now"
 
 
 def spool_orphaned(instances: int, destination: str) -> str:
     """Found at the start, for a destination that is not configured any more."""
     return (
-        f"found {instances} images in the spool for '{destination}', which is not in spec.destinations any more: they stay; add it again, "
-        f"or discard them with `dicom-adapter spool discard`"
+        f"found {counted(instances, 'image')} in the spool for '{destination}', which is not in spec.destinations any more: "
+        f"{'it stays; add the destination' if instances == 1 else 'they stay; add it'} again, or discard {_them(instances)} with "
+        "`dicom-adapter spool discard`"
     )
 
 
@@ -87,12 +89,14 @@ def spool_trouble(why: str) -> str:
 
 def leftovers_adopted(instances: int) -> str:
     """Files of Google's adapter."""
-    return f"found {instances} files that Google's adapter has left in the spool's directory: they are delivered now"
+    files = counted(instances, "file")
+    return f"found {files} that Google's adapter has left in the spool's directory: {_they_are(instances)} delivered now"
 
 
 def left_in_spool(instances: int) -> str:
     """The end of a drain."""
-    return f"{instances} images are undelivered: they stay in the spool, and the next start delivers them"
+    are, stay = ("is", "it stays") if instances == 1 else ("are", "they stay")
+    return f"{counted(instances, 'image')} {are} undelivered: {stay} in the spool, and the next start delivers {_them(instances)}"
 
 
 def delivery_refused(destination: str, text: str) -> str:
@@ -117,11 +121,19 @@ def delivered_with_remark(destination: str, remark: str) -> str:
 
 def damaged_length(found: int, wanted: int) -> str:
     """Shorter or longer than it was."""
-    return f"it has {found} bytes instead of {wanted}"
+    return f"it has {counted(found, 'byte')} instead of {wanted}"
 
 
 DAMAGED_CHECKSUM = "its checksum is not the one it had"
 DAMAGED_HEAD = "it does not begin as a DICOM file does"
+
+
+def _they_are(number: int) -> str:
+    return "it is" if number == 1 else "they are"
+
+
+def _them(number: int) -> str:
+    return "it" if number == 1 else "them"
 
 
 def _gib(size: int) -> str:

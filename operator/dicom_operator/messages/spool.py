@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dicom_operator.messages.counting import counted
+
 
 def claim_size(value: object) -> str:
     """A size that is none."""
@@ -59,11 +61,12 @@ def delivery_recovered() -> str:
 
 def instances_refused(destination: str, count: int, pod: str) -> str:
     """The store has refused images for good."""
-    return f"'{destination}' refused {count} images: `kubectl exec {pod} -- dicom-adapter spool list --failed` shows why"
+    return f"'{destination}' refused {counted(count, 'image')}: `kubectl exec {pod} -- dicom-adapter spool list --failed` shows why"
 
 
 def spool_kept(count: int, claims: Sequence[str]) -> str:
     """Deleted with a backlog."""
     names = ", ".join(f"'{name}'" for name in claims)
     which, verb = ("claim", "is") if len(claims) == 1 else ("claims", "are")
-    return f"{count} images are undelivered: {which} {names} {verb} kept; a DicomAdapter of the same name delivers them"
+    are, them = ("is", "it") if count == 1 else ("are", "them")
+    return f"{counted(count, 'image')} {are} undelivered: {which} {names} {verb} kept; a DicomAdapter of the same name delivers {them}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dicom_operator.messages.counting import counted
+
 # Workload --------------------------------------------------------------------------------------------------------------
 
 
 def replicas_ready(ready: int, wanted: int) -> str:
     """How far the pods are."""
-    return f"{ready} of {wanted} replicas are ready"
+    return f"{ready} of {counted(wanted, 'replica')} {'is' if wanted == 1 else 'are'} ready"
 
 
 def waiting_for_rollout(ready: int, wanted: int, detail: str = "") -> str:

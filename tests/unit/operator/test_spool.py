@@ -150,12 +150,12 @@ async def test_a_faulty_spool_unreadies():
 
 async def test_refused_images_are_told_of_once_an_hour():
     world = await served()
-    for failed, hours in ((3, 0.1), (4, 0.5), (5, 1)):
+    for failed, hours in ((1, 0.1), (4, 0.5), (5, 1)):
         world.now += hours * REFUSED_AGAIN_SECONDS
         world.reports["ct-east-0"] = report(failed=failed)
         await world.run()
-    sentence = "'dicomStore' refused {} images: `kubectl exec ct-east-0 -- dicom-adapter spool list --failed` shows why"
-    assert events(world) == [("Warning", "InstancesRefused", sentence.format(count)) for count in (3, 5)]
+    sentence = "'dicomStore' refused {}: `kubectl exec ct-east-0 -- dicom-adapter spool list --failed` shows why"
+    assert events(world) == [("Warning", "InstancesRefused", sentence.format(images)) for images in ("1 image", "5 images")]
 
 
 async def test_fewer_replicas_drain_first_and_the_condition_says_so():
@@ -249,7 +249,7 @@ async def test_one_image_on_one_claim_and_the_label_cannot_be_set():
     world.cache.forget(BY_KIND["DicomAdapter"], "rad", "ct-east")
     await world.run()
     (event,) = events(world)
-    assert event[2] == "1 images are undelivered: claim 'spool-ct-east-0' is kept; a DicomAdapter of the same name delivers them"
+    assert event[2] == "1 image is undelivered: claim 'spool-ct-east-0' is kept; a DicomAdapter of the same name delivers it"
 
 
 async def test_the_claims_of_an_earlier_adapter_are_taken_over():

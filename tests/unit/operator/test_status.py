@@ -200,7 +200,7 @@ def available(deployment_body: dict[str, Any], *pods: dict[str, Any], wanted: in
 @pytest.mark.parametrize(
     ("found", "wanted", "expected"),
     [
-        (deployment(), 1, ("RollingOut", "0 of 1 replicas are ready; waiting for the pods")),
+        (deployment(), 1, ("RollingOut", "0 of 1 replica is ready; waiting for the pods")),
         (
             deployment(wanted=3, replicas=3, updatedReplicas=3, readyReplicas=2, availableReplicas=2),
             3,
@@ -268,9 +268,9 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
         ({"conditions": [UNSCHEDULABLE]}, ("Unschedulable", "0/5 nodes are available: taint")),
         (
             waiting("CreateContainerConfigError", "no such key"),
-            ("RollingOut", f"0 of 1 replicas are ready; {POD}: CreateContainerConfigError: no such key"),
+            ("RollingOut", f"0 of 1 replica is ready; {POD}: CreateContainerConfigError: no such key"),
         ),
-        (waiting("ContainerCreating"), ("RollingOut", "0 of 1 replicas are ready; waiting for the pods")),
+        (waiting("ContainerCreating"), ("RollingOut", "0 of 1 replica is ready; waiting for the pods")),
     ],
 )
 def test_what_a_pod_says(state, expected):
@@ -305,7 +305,7 @@ def test_what_the_adapter_says_of_itself():
     assert available(deployment(), one, reports={"ct-east-7c9-x": missing}) == ("SecretMissing", missing.message)
     draining = report(ready=False, reason="CredentialsUnavailable", message="no token yet")
     found = available(deployment(), one, reports={"ct-east-7c9-x": draining})
-    assert found == ("RollingOut", "0 of 1 replicas are ready; no token yet")
+    assert found == ("RollingOut", "0 of 1 replica is ready; no token yet")
 
 
 def test_what_a_pod_said_stands_until_it_was_asked_again():

@@ -179,7 +179,7 @@ file                {entry.name}
 
 def test_retry_sends_again_what_has_failed(world: World) -> None:
     name = world.ids()[2]
-    assert world.run("retry", name, "--destination=archive") == (0, "1 images would be sent again when an adapter runs\n", "")
+    assert world.run("retry", name, "--destination=archive") == (0, "1 image would be sent again when an adapter runs\n", "")
     assert (world.root / "archive/ready" / world.entries[2].name).exists()
     assert world.json("status")["destinations"][0]["failed"] == 0
     status, _, err = world.run("retry", world.ids()[0], "--destination=archive")
@@ -194,7 +194,7 @@ def test_discard_removes_what_has_failed_and_what_waits_only_when_that_is_said(w
         "",
         f"{name}: waits for 'dicomStore'. It was acknowledged, and perhaps nobody else has it: export it first, then add --waiting\n",
     )
-    assert world.run("discard", "--all") == (0, "1 images are removed\n", "")
+    assert world.run("discard", "--all") == (0, "1 image is removed\n", "")
     assert not list((world.root / "archive/failed").iterdir())
     assert world.run("discard", name, "--waiting") == (0, "2 images are removed\n", "")
     assert len(list((world.root / "dicomStore/ready").iterdir())) == 2
