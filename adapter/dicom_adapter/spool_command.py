@@ -86,6 +86,10 @@ class _Asked:
             found += listed
         return found
 
+    def chosen(self) -> list[Listed] | None:
+        """The images that are named; None for all that have failed, which may be too many to hold."""
+        return None if self.has(_ALL) else self.named()
+
 
 class _NothingThere(Exception):
     """Exit status 1, and this line."""
@@ -194,8 +198,8 @@ def _show(asked: _Asked) -> int:
 
 
 def _retry(asked: _Asked) -> int:
-    chosen = asked.named()
-    if waiting := [listed for listed in chosen if listed.state == READY]:
+    chosen = asked.chosen()
+    if waiting := [listed for listed in chosen or () if listed.state == READY]:
         raise _NothingThere(
             f"{_id(waiting[0].entry)}: waits for '{waiting[0].destination}' and is delivered by itself; only what has failed is retried"
         )
@@ -203,8 +207,8 @@ def _retry(asked: _Asked) -> int:
 
 
 def _discard(asked: _Asked) -> int:
-    chosen = asked.named()
-    waiting = [listed for listed in chosen if listed.state == READY]
+    chosen = asked.chosen()
+    waiting = [listed for listed in chosen or () if listed.state == READY]
     if waiting and not asked.has(_WAITING):
         one = waiting[0]
         raise _NothingThere(
@@ -214,15 +218,15 @@ def _discard(asked: _Asked) -> int:
     return _act(asked, "discard", chosen, "{are} removed", "{are} removed")
 
 
-def _act(asked: _Asked, action: Any, chosen: list[Listed], running: str, stopped: str) -> int:
+def _act(asked: _Asked, action: Any, chosen: list[Listed] | None, running: str, stopped: str) -> int:
     held = asked.access.is_held()
-    done = asked.access.act(action, chosen) if chosen else 0
+    done = asked.access.act(action, chosen, destination=asked.values.get(_DESTINATION.name))
     if asked.has(_JSON):
         asked.out.write(json.dumps({"version": VERSION, "action": action, "images": done}) + "\n")
     else:
         what = (running if held else stopped).format(are="is" if done == 1 else "are")
         asked.out.write(f"{counted(done, 'image')} {what}\n")
-    return 0 if done == len(chosen) else 1
+    return 0 if chosen is None or done == len(chosen) else 1
 
 
 def _export(asked: _Asked) -> int:

@@ -162,8 +162,9 @@ class Uploader:
     async def _serve_requests(self) -> None:
         while True:
             await asyncio.sleep(_POLL_SECONDS)
+            serving = requests.serve(self.spool)
             try:
-                for done in await self._in_thread(lambda: list(requests.serve(self.spool))):
+                while (done := await self._in_thread(functools.partial(next, serving, None))) is not None:
                     for one in done:
                         self._acted(one)
             except OSError as error:

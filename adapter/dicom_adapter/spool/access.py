@@ -15,14 +15,14 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
 from dicom_adapter.spool.entry import FAILED, READY, REQUESTS, Entry, directory, is_destination
 from dicom_adapter.spool.errors import SpoolInUse
 from dicom_adapter.spool.lock import Lock
-from dicom_adapter.spool.requests import Action, Request, perform
+from dicom_adapter.spool.requests import BATCH, Action, Request, perform
 from dicom_adapter.spool.spool import Bounds, Spool
 from dicom_adapter.spool.storage import Disk
 
@@ -46,9 +46,11 @@ class Listed:
 class SpoolAccess:
     """One spool's directory. Every method blocks and may raise OSError."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, clock: Callable[[], float] = time.monotonic, pause: Callable[[float], None] = time.sleep) -> None:
         self._root = root
         self._disk = Disk(root)
+        self._clock = clock
+        self._pause = pause
 
     def destinations(self) -> list[str]:
         """Those that have a place in it."""
@@ -90,42 +92,56 @@ class SpoolAccess:
         lock.release()
         return False
 
-    def act(self, action: Action, chosen: Sequence[Listed] | None, *, seconds: float = _ANSWER_SECONDS) -> int:
-        """Retries or discards; gives how many were there. None stands for all that have failed. Raises NoAnswer."""
+    def act(
+        self, action: Action, chosen: Sequence[Listed] | None, *, destination: str | None = None, seconds: float = _ANSWER_SECONDS
+    ) -> int:
+        """Retries or discards; gives how many were there. None stands for all that have failed, of one destination or of each.
+
+        Raises NoAnswer when for so many seconds there is none, and nothing happens where the instances are.
+        """
+        requests = list(self._requests(action, chosen, destination))
+        if not requests:
+            return 0
         lock = Lock(self._root)
         try:
             lock.acquire()
         except SpoolInUse:
-            return sum(self._ask(request, seconds) for request in self._requests(action, chosen))
+            return sum(self._ask(request, seconds) for request in requests)
         try:
             spool = Spool(self._disk, self.destinations(), Bounds())
             spool.open()
-            return sum(len(perform(spool, request)) for request in self._requests(action, chosen))
+            return sum(len(batch) for request in requests for batch in perform(spool, request))
         finally:
             self._disk.release()
             lock.release()
 
-    def _requests(self, action: Action, chosen: Iterable[Listed] | None) -> Iterator[Request]:
+    def _requests(self, action: Action, chosen: Iterable[Listed] | None, destination: str | None) -> Iterator[Request]:
         if chosen is None:
-            yield from (Request(action, name, FAILED, None) for name in self.destinations())
+            names = self.destinations() if destination is None else [destination]
+            for name in names:
+                if any(self.each(destination=name, state=FAILED)):  # type: ignore[arg-type]
+                    yield Request(action, name, FAILED, None)
             return
         by_place: dict[tuple[str, str], list[str]] = {}
         for listed in chosen:
             by_place.setdefault((listed.destination, listed.state), []).append(listed.entry.name)
         for (name, state), names in by_place.items():
-            for start in range(0, len(names), 1000):
-                yield Request(action, name, state, tuple(names[start : start + 1000]))
+            for start in range(0, len(names), BATCH):
+                yield Request(action, name, state, tuple(names[start : start + BATCH]))
 
     def _ask(self, request: Request, seconds: float) -> int:
         path = f"{self._root}/{REQUESTS}/{time.time_ns():x}-{os.getpid()}"
+        place = f"{self._root}/{directory(request.destination, request.state)}"
         with open(f"{path}.tmp", "xb") as file:
             file.write(request.encode())
         os.rename(f"{path}.tmp", f"{path}.json")
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        seen, until = 0, self._clock() + seconds
+        while self._clock() < until:
             with contextlib.suppress(FileNotFoundError), open(f"{path}.answer", "rb") as file:
                 done = int(file.read(32))
                 os.unlink(f"{path}.answer")
                 return done
-            time.sleep(0.05)
+            if (changed := os.stat(place).st_mtime_ns) != seen:  # many take longer: each that goes is a sign of life
+                seen, until = changed, self._clock() + seconds
+            self._pause(0.05)
         raise NoAnswer

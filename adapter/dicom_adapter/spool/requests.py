@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, get_args
 
 from dicom_adapter.spool.entry import FAILED, READY, REQUESTS, Entry, directory
 from dicom_adapter.spool.spool import Spool
 
 Action = Literal["retry", "discard"]
+BATCH = 1000
+"""Instances that are worked on, and held in memory, at a time."""
 _MOST = 1 << 17
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +55,91 @@ class Done:
     entry: Entry
 
 
-def perform(spool: Spool, request: Request) -> list[Done]:
-    """Does it, in a thread, to what is there. Raises OSError."""
+def perform(spool: Spool, request: Request) -> Iterator[list[Done]]:
+    """Does it to what is there, a batch with each step, in a thread. Raises OSError, when it has told what was done before.
+
+    A directory may give again what has come back into it meanwhile: no more are tried than were there.
+    """
     if request.destination not in spool.counts:
-        return []
-    names = request.names
-    if names is None:
-        names = tuple(spool.storage.scan(directory(request.destination, request.state)))
-    done = []
-    for entry in filter(None, map(Entry.parse, names)):
-        if request.action == "discard":
-            there = spool.remove(request.destination, entry, request.state)
-        else:
-            there = request.state == FAILED and spool.retry(request.destination, entry)
-        if there:
-            done.append(Done(request.action, request.destination, entry))
-    return done
+        return
+    names: Iterable[str]
+    if request.names is not None:
+        names, most = request.names, len(request.names)
+    else:
+        counts = spool.counts[request.destination]
+        most = (counts.ready if request.state == READY else counts.failed).instances
+        names = spool.storage.scan(directory(request.destination, request.state))
+    entries = islice(filter(None, map(Entry.parse, names)), most)
+    while batch := list(islice(entries, BATCH)):
+        done: list[Done] = []
+        try:
+            done += (Done(request.action, request.destination, entry) for entry in batch if _act(spool, request, entry))
+        except OSError:
+            yield done
+            raise
+        yield done
+
+
+def _act(spool: Spool, request: Request, entry: Entry) -> bool:
+    if request.action == "discard":
+        return spool.remove(request.destination, entry, request.state)
+    return request.state == FAILED and spool.retry(request.destination, entry)
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A request that is being worked on, and what was done for it so far."""
+
+    batches: Iterator[list[Done]]
+    done: int = 0
 
 
 def serve(spool: Spool) -> Iterator[list[Done]]:
-    """Does whatever is asked now, in a thread. Raises OSError."""
-    storage = spool.storage
-    for name in sorted(storage.scan(REQUESTS)):
-        path = f"{REQUESTS}/{name}"
-        if not name.endswith(".json"):
-            continue
-        request = Request.decode(storage.read(path, 0, _MOST))
-        done = [] if request is None else perform(spool, request)
-        answer = path.removesuffix(".json") + ".answer"
-        with contextlib.suppress(FileExistsError):
-            file = storage.create(f"{answer}.tmp")
+    """Does whatever is asked, a batch with each step, in a thread: of each request in turn, so that few do not wait for many.
+
+    It ends when nothing is asked any more. Raises OSError, when it has done the others; what has met with it is tried again the next time.
+    """
+    under_way: dict[str, _UnderWay] = {}
+    failed: dict[str, OSError] = {}
+    while True:
+        for name in sorted(spool.storage.scan(REQUESTS)):
+            if name.endswith(".json") and name not in under_way and name not in failed and len(under_way) < _AT_ONCE:
+                under_way[name] = _UnderWay(_asked(spool, name))
+        if not under_way:
+            break
+        for name, one in list(under_way.items()):
             try:
-                storage.write(file, [str(len(done)).encode()])
-            finally:
-                storage.close(file)
-            storage.rename(f"{answer}.tmp", answer)
-        storage.unlink(path)
-        yield done
+                batch = next(one.batches, None)
+                if batch is None:
+                    _answer(spool, name, one.done)
+            except OSError as error:
+                batch, failed[name] = None, error
+            if batch is None:
+                del under_way[name]
+                continue
+            one.done += len(batch)
+            yield batch
+    for why in failed.values():
+        raise why
+
+
+def _asked(spool: Spool, name: str) -> Iterator[list[Done]]:
+    request = Request.decode(spool.storage.read(f"{REQUESTS}/{name}", 0, _MOST))
+    if request is not None:
+        yield from perform(spool, request)
+
+
+def _answer(spool: Spool, name: str, done: int) -> None:
+    storage, path = spool.storage, f"{REQUESTS}/{name}"
+    answer = path.removesuffix(".json") + ".answer"
+    with contextlib.suppress(FileExistsError):
+        file = storage.create(f"{answer}.tmp")
+        try:
+            storage.write(file, [str(done).encode()])
+        finally:
+            storage.close(file)
+        storage.rename(f"{answer}.tmp", answer)
+    storage.unlink(path)
 
 
 def clear(spool: Spool) -> None:
