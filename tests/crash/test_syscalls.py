@@ -18,13 +18,13 @@ SUCCESS = b"\x00\x00\x00\x09\x02\x00\x00\x00\x00\x00"  # (0000,0900) Status, 000
 FINAL = ("fdatasync:error=EIO", "fsync:error=EIO")
 PASSING = (
     "fdatasync:error=ENOSPC",
-    "linkat:error=EIO",
+    "rename:error=EIO",
     "openat:error=EMFILE",
     "statfs:error=EIO",
     "writev:error=ENOSPC",
     "openat:error=ENOMEM",
-    "linkat:error=ENOSPC",
-    "linkat:error=EROFS",
+    "rename:error=ENOSPC",
+    "rename:error=EROFS",
 )
 
 
@@ -42,29 +42,26 @@ if os.geteuid() == 0:  # to look at a process that is not a child of strace's
         images = 1200 if long else 60
         async with Archive(outage=503) as archive, adapter(archive, tmp_path / "spool") as watched:
             assert watched.process
-            traced = "trace=write,writev,sendto,sendmsg,fdatasync,fsync,linkat"
+            traced = "trace=write,writev,sendto,sendmsg,fdatasync,fsync,rename"
             async with attached(watched.process.pid, tmp_path / "trace", "-yy", "-xx", "-s", "700", "-e", traced) as strace:
                 await history.send(watched.port, 4, most=images // 4)
             found = calls(strace.trace)
-        file_of: dict[str, str] = {}  # by SOP Instance UID; a file without a name is shown by its inode
-        behind: dict[str, str] = {}  # by number of the handle
+        path_of: dict[str, str] = {}
         synced: dict[str, int] = {}
         named: dict[str, int] = {}
         directories: list[tuple[int, int]] = []
         successes, preceded = 0, 0
         for call in sorted(found, key=lambda call: call.ended):
-            text = decoded(call.text)
-            draft = re.search(r"\((\d+)<[^>]*/spool/incoming/#(\d+)", text)
-            if call.name == "writev" and draft:
+            incoming = re.search(r"incoming/([0-9a-f]{16})", decoded(call.text))
+            if call.name == "writev" and incoming:
                 match = re.search(rb"UI.\x00([0-9.]{10,64})\x00?\x02\x00\x10\x00", call.data, re.DOTALL)
                 if match:
-                    file_of[match[1].decode()] = draft[2]
-            elif call.name == "fdatasync" and draft and call.succeeded:
-                synced[draft[2]] = call.ended
-                behind[draft[1]] = draft[2]
-            elif call.name == "linkat" and call.succeeded and (handle := re.search(r"/proc/self/fd/(\d+)", text)):
-                named[behind[handle[1]]] = call.ended
-            elif call.name == "fsync" and "dicomStore/ready" in text and call.succeeded:
+                    path_of[match[1].decode()] = incoming[1]
+            elif call.name == "fdatasync" and incoming and call.succeeded:
+                synced[incoming[1]] = call.ended
+            elif call.name == "rename" and incoming and call.succeeded:
+                named[incoming[1]] = call.ended
+            elif call.name == "fsync" and "dicomStore/ready" in decoded(call.text) and call.succeeded:
                 directories.append((call.began, call.ended))
         for call in found:
             data = call.data if call.name in ("write", "writev", "sendto", "sendmsg") and "TCP" in call.text else b""
@@ -72,7 +69,7 @@ if os.geteuid() == 0:  # to look at a process that is not a child of strace's
                 continue
             for uid in uids(data):
                 successes += 1
-                file = file_of[uid]
+                file = path_of[uid]
                 durable = synced[file] < named[file] and any(named[file] <= began and ended <= call.began for began, ended in directories)
                 preceded += durable
         print(f"{preceded} of {successes} successes after fdatasync of the file and fsync of the directory; {len(directories)} fsyncs")

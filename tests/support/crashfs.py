@@ -2,7 +2,7 @@
 
 The model is what POSIX promises and no more. What is written to a file is safe after its sync; before it, it may be missing, be zeros, or
 break off within. A name (made, moved, linked or taken away) is safe after a sync of its directory; before it each change may or may not
-have come to disk, in any order, but a rename is seen whole or not at all. A file without a name is gone.
+have come to disk, in any order, but a rename is seen whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import errno
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-
-from dicom_adapter.spool.storage import INCOMING
 
 SECTOR = 512
 
@@ -38,11 +36,9 @@ def parent(path: str) -> str:
 
 
 class MemoryStorage:
-    """`Storage` in memory, on a file system that has files without a name, or has not."""
+    """`Storage` in memory."""
 
-    def __init__(self, *, unnamed: bool = True) -> None:
-        self.unnamed = unnamed
-        self.drafts: dict[int, str] = {}
+    def __init__(self) -> None:
         self.inodes: dict[int, Inode] = {}
         self.names: dict[str, int] = {}
         self.directories: set[str] = {""}
@@ -59,42 +55,6 @@ class MemoryStorage:
         self.steps += 1
 
     # -- Storage -----------------------------------------------------------------------------------
-
-    def prepare(self) -> None:
-        self.make_directory(INCOMING)
-        for name in self.scan(INCOMING):
-            self.unlink(f"{INCOMING}/{name}")
-
-    def draft(self) -> int:
-        self.step("draft", "")
-        number, file = next(self._numbers), next(self._numbers)
-        self.inodes[number] = Inode()
-        self.files[file] = number
-        if not self.unnamed:
-            self.drafts[file] = name = f"{INCOMING}/{number}"
-            self._change(Change((), ((name, number),)))
-        return file
-
-    def place(self, draft: int, paths: Sequence[str]) -> None:
-        number, name = self.files.pop(draft), self.drafts.pop(draft, "")
-        placed: list[str] = []
-        try:
-            for path in paths:
-                self.step("link" if path != paths[-1] else "name", path)
-                assert path not in self.names
-                self._change(Change((name,) if name and path == paths[-1] else (), ((path, number),)))
-                placed.append(path)
-        except OSError:
-            for path in (*placed, name):
-                if path:
-                    self._change(Change((path,), ()))
-            raise
-
-    def drop(self, draft: int) -> None:
-        self.step("drop", "")
-        del self.files[draft]
-        if name := self.drafts.pop(draft, ""):
-            self._change(Change((name,), ()))
 
     def create(self, path: str) -> int:
         self.step("create", path)
@@ -127,6 +87,13 @@ class MemoryStorage:
         self.step("rename", old)
         number = self._number(old)
         self._change(Change((old,), ((new, number),)))
+
+    def link(self, old: str, new: str) -> None:
+        self.step("link", old)
+        number = self._number(old)
+        if new in self.names:
+            raise FileExistsError(errno.EEXIST, "File exists", new)
+        self._change(Change((), ((new, number),)))
 
     def unlink(self, path: str) -> None:
         self.step("unlink", path)

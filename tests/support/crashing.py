@@ -1,4 +1,4 @@
-"""The adapter, killed as `kill -9` does at one point of its spool: `python -m tests.support.crashing after:place:20 import ...`.
+"""The adapter, killed as `kill -9` does at one point of its spool: `python -m tests.support.crashing after:rename:20 import ...`.
 
 A point is a call of `Storage`, before or after it is made, and which one since the adapter listens.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from dicom_adapter import cli
 from dicom_adapter.spool import storage
 
-CALLS = ("draft", "write", "sync_file", "place", "sync_directory", "unlink")
+CALLS = ("create", "write", "sync_file", "close", "rename", "sync_directory", "unlink")
 POINTS = tuple(f"{when}:{call}" for call in CALLS for when in ("before", "after"))
 """Every one on the way of an instance in and out of a spool with one destination."""
 

@@ -24,11 +24,11 @@ from dicom_adapter.delivery.spooling import Spooling
 from dicom_adapter.delivery.target import DEFAULT_TARGET, Target
 from dicom_adapter.environment import CannotRun
 from dicom_adapter.spool import errors, requests
-from dicom_adapter.spool.entry import Entry
+from dicom_adapter.spool.entry import INCOMING, Entry
 from dicom_adapter.spool.errors import SpoolFull, SpoolInUse
 from dicom_adapter.spool.lock import Lock
 from dicom_adapter.spool.spool import Bounds, Spool
-from dicom_adapter.spool.storage import INCOMING, Disk, Storage
+from dicom_adapter.spool.storage import Disk, Storage
 from dicom_adapter.state import DestinationBacklog, SpoolReason, SpoolState
 
 _T = TypeVar("_T")
@@ -125,14 +125,14 @@ class Uploader:
 
     def _try_link(self) -> None:
         storage = self.spool.storage
-        names = [f"{INCOMING}/link", f"{INCOMING}/linked"]
-        draft = storage.draft()
+        one, other = f"{INCOMING}/link", f"{INCOMING}/linked"
+        storage.close(storage.create(one))
         try:
-            storage.place(draft, names)
+            storage.link(one, other)
         except OSError as error:
             raise CannotRun(messages.spool_without_links(self._place.directory, errors.why(error))) from error
-        for name in names:
-            storage.unlink(name)
+        storage.unlink(one)
+        storage.unlink(other)
 
     async def drain(self, deadline: float) -> None:
         """Delivers on until nothing is left, nothing can be delivered, or the time (of the loop's clock) is over."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dicom_adapter.spool.storage import INCOMING
-
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9]{1,15})-([0-9a-f]{8})\.dcm")
 _DESTINATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-READY, FAILED, REQUESTS = "ready", "failed", "requests"
+INCOMING, READY, FAILED, REQUESTS = "incoming", "ready", "failed", "requests"
 LOCK = "lock"
 
 

@@ -1,13 +1,13 @@
 """The spool: a directory that is the queue. What is acknowledged from it outlasts `kill -9` and power cuts.
 
     lock                            held by the one process that works on it
-    incoming/                       what is being written, where a file must have a name (storage.py); dropped at the start
+    incoming/<id>                   being written; never acknowledged, dropped at the start
     <destination>/ready/<name>      acknowledged, to be delivered; <name> is <id>-<length>-<crc32c>.dcm (entry.py)
     <destination>/failed/<name>     refused for good, or damaged; beside it <name>.json says why
     requests/                       what `dicom-adapter spool` asks of a running adapter (requests.py)
 
-An instance is written to a file without a name, the file is synced, it gets its name in `ready` of each of its destinations (one file, a
-hard link for each destination), these directories are synced, and only then it is acknowledged. No name holds a peer's text.
+An instance is written to `incoming`, the file is synced, it gets its name in `ready` of each of its destinations (one file, a hard link for
+every further destination), these directories are synced, and only then it is acknowledged. No name holds a peer's text.
 
 What fails before that is refused. An error of the file system at writing spoils that instance alone; a failed fsync spoils the spool until
 the next start, because a kernel that could not write a page may have forgotten that it is dirty.
@@ -28,7 +28,7 @@ import google_crc32c
 from dicom_adapter import messages
 from dicom_adapter.spool import errors
 from dicom_adapter.spool.commit import DirectorySync
-from dicom_adapter.spool.entry import FAILED, READY, REQUESTS, Entry, directory, is_destination, measure
+from dicom_adapter.spool.entry import FAILED, INCOMING, READY, REQUESTS, Entry, directory, is_destination, measure
 from dicom_adapter.spool.errors import SpoolError, SpoolFaulty, SpoolFull
 from dicom_adapter.spool.storage import Storage
 
@@ -53,6 +53,11 @@ class Draft:
     length: int = 0
     crc: int = 0
     reserved: int = 0
+
+    @property
+    def path(self) -> str:
+        """Below `incoming`."""
+        return f"{INCOMING}/{self.id:016x}"
 
 
 @dataclass(slots=True)
@@ -102,12 +107,14 @@ class Spool:
     def open(self) -> None:
         """Makes the directories, drops what was never acknowledged and counts the rest, in constant memory. Raises OSError."""
         storage = self.storage
-        storage.prepare()
-        storage.make_directory(REQUESTS)
+        for path in (INCOMING, REQUESTS):
+            storage.make_directory(path)
         for name in self.destinations:
             for state in (READY, FAILED):
                 storage.make_directory(directory(name, state))
                 storage.sync_directory(directory(name, state))
+        for name in storage.scan(INCOMING):
+            storage.unlink(f"{INCOMING}/{name}")
         for name in storage.scan(""):  # also those that the configuration does not name any more
             if is_destination(name) and name not in self.counts:
                 self.counts[name] = Counts()
@@ -142,13 +149,11 @@ class Spool:
         size = sum(map(len, pieces))
         self._reserve(size)
         try:
-            file = self.storage.draft()
+            draft = self._create()
         except OSError as error:
             self._release(size)
             raise self._failure(error) from error
-        with self._lock:
-            self._last_id = number = max(self._last_id + 1, self._now() // 1000)
-        draft = Draft(number, file, reserved=size)
+        draft.reserved = size
         self._append(draft, pieces, size)
         return draft
 
@@ -174,9 +179,9 @@ class Spool:
             self.abandon(draft)
             raise self._failure(error, synced=not errors.is_full(error)) from error
         entry = Entry(draft.id, draft.length, draft.crc)
-        file, draft.file = draft.file, -1
         try:
-            self.storage.place(file, [f"{directory(name, READY)}/{entry.name}" for name in destinations])
+            self._close(draft)
+            self._place(draft, entry, destinations)
         except OSError as error:
             self.abandon(draft)
             raise self._failure(error) from error
@@ -197,10 +202,17 @@ class Spool:
         """The sender has broken off, or the disk has. What cannot be removed now is dropped at the next start."""
         self._release(draft.reserved)
         draft.reserved = 0
-        file, draft.file = draft.file, -1
-        if file >= 0:
-            with contextlib.suppress(OSError):
-                self.storage.drop(file)
+        with contextlib.suppress(OSError):
+            self._close(draft)
+        with contextlib.suppress(OSError):
+            self.storage.unlink(draft.path)
+
+    def _create(self) -> Draft:
+        with self._lock:
+            self._last_id = number = max(self._last_id + 1, self._now() // 1000)
+        draft = Draft(number, -1)
+        draft.file = self.storage.create(draft.path)
+        return draft
 
     def _append(self, draft: Draft, pieces: Sequence[bytes], size: int) -> None:
         try:
@@ -211,6 +223,25 @@ class Spool:
         for piece in pieces:
             draft.crc = google_crc32c.extend(draft.crc, piece)
         draft.length += size
+
+    def _close(self, draft: Draft) -> None:
+        if draft.file >= 0:
+            file, draft.file = draft.file, -1
+            self.storage.close(file)
+
+    def _place(self, draft: Draft, entry: Entry, destinations: Sequence[str]) -> None:
+        *others, last = [f"{directory(name, READY)}/{entry.name}" for name in destinations]
+        placed: list[str] = []
+        try:
+            for path in others:
+                self.storage.link(draft.path, path)
+                placed.append(path)
+            self.storage.rename(draft.path, last)
+        except OSError:
+            for path in placed:
+                with contextlib.suppress(OSError):  # delivered already, or the disk is gone: to have it delivered does no harm
+                    self.storage.unlink(path)
+            raise
 
     def _placed(self, draft: Draft, entry: Entry, destinations: Sequence[str]) -> None:
         with self._lock:
@@ -265,7 +296,8 @@ class Spool:
         try:
             self._reserve(size)
             self._release(size)
-            self.storage.drop(self.storage.draft())
+            draft = self._create()
+            self.abandon(draft)
         except (OSError, SpoolError):
             return
         if self.trouble.final is None:

@@ -2,38 +2,18 @@
 
 Paths are relative to the spool's directory, with `/`. Every method blocks and may raise OSError; none is called on the event loop.
 What is promised of a file system: data are safe after `sync_file`, a name after `sync_directory`, and a rename is seen whole or not at all.
-
-A draft is a file without a name: nobody sees it, and it is gone with the process that has it. That is what O_TMPFILE gives (open(2)), at
-less than the cost of a name to be taken away again: a rename to another directory waits for all others on the file system. Where there is
-none, as on NFS, a draft has a name in `incoming`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-INCOMING = "incoming"
-
 
 class Storage(Protocol):
     """A directory on a file system."""
-
-    def prepare(self) -> None:
-        """Call it once, before the first draft: what is left of drafts of before is removed."""
-
-    def draft(self) -> int:
-        """A new file to write to that nobody sees yet."""
-
-    def place(self, draft: int, paths: Sequence[str]) -> None:
-        """Gives it these names and lets go of it in any case. After an error it has none of them."""
-
-    def drop(self, draft: int) -> None:
-        """Nobody wants it."""
 
     def create(self, path: str) -> int:
         """A new file to write to; it must not be there yet."""
@@ -49,6 +29,9 @@ class Storage(Protocol):
 
     def rename(self, old: str, new: str) -> None:
         """Gives a file another name, also in another directory."""
+
+    def link(self, old: str, new: str) -> None:
+        """Gives a file a further name."""
 
     def unlink(self, path: str) -> None:
         """Takes a name away."""
@@ -85,68 +68,9 @@ class Disk:
         self.root = root
         self._directories: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._unnamed = False
-        self._drafts: dict[int, str] = {}
-        """The names of those that have one."""
-        self._numbers = itertools.count()
 
     def _path(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
-
-    def prepare(self) -> None:
-        """Also tries whether the file system has files without a name, and gives them one."""
-        self.make_directory(INCOMING)
-        for name in self.scan(INCOMING):
-            self.unlink(f"{INCOMING}/{name}")
-        self._unnamed = True
-        try:
-            self.place(self.draft(), [f"{INCOMING}/trial"])
-        except OSError:  # EOPNOTSUPP, EISDIR, EXDEV, ENOENT without a /proc: what else is wrong shows at the first image
-            self._unnamed = False
-        else:
-            self.unlink(f"{INCOMING}/trial")
-
-    def draft(self) -> int:
-        """With O_TMPFILE, or in `incoming`."""
-        if self._unnamed:
-            return os.open(self._path(INCOMING), os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
-        path = f"{INCOMING}/{next(self._numbers)}"
-        draft = self.create(path)
-        self._drafts[draft] = path
-        return draft
-
-    def place(self, draft: int, paths: Sequence[str]) -> None:
-        """Each name is a link; the last one of a draft in `incoming` a rename, which file systems without links have too."""
-        name = self._drafts.pop(draft, "")
-        placed: list[str] = []
-        try:
-            try:
-                for path in paths:
-                    self._name(draft, name, path, last=path == paths[-1])
-                    placed.append(path)
-            finally:
-                os.close(draft)
-        except OSError:
-            for path in (*placed, name):
-                with contextlib.suppress(OSError):  # delivered already, or the disk is gone: to have it delivered does no harm
-                    if path:
-                        self.unlink(path)
-            raise
-
-    def _name(self, draft: int, name: str, path: str, *, last: bool) -> None:
-        if not name:  # a directory's handle makes Python ask for linkat, which follows the link in /proc; link(2) does not
-            os.link(f"/proc/self/fd/{draft}", self._path(path), src_dir_fd=self._directory(""), follow_symlinks=True)
-        elif last:
-            os.rename(self._path(name), self._path(path))
-        else:
-            os.link(self._path(name), self._path(path))
-
-    def drop(self, draft: int) -> None:
-        """At once, or at the next `prepare`."""
-        name = self._drafts.pop(draft, "")
-        os.close(draft)
-        if name:
-            self.unlink(name)
 
     def create(self, path: str) -> int:
         """With O_EXCL."""
@@ -174,20 +98,21 @@ class Disk:
         """Atomic."""
         os.rename(self._path(old), self._path(new))
 
+    def link(self, old: str, new: str) -> None:
+        """A hard link."""
+        os.link(self._path(old), self._path(new))
+
     def unlink(self, path: str) -> None:
         """The data go with the last name."""
         os.unlink(self._path(path))
 
     def sync_directory(self, path: str) -> None:
         """With fsync of the directory, which is open from its first sync on: none fails later because there are too many open files."""
-        os.fsync(self._directory(path))
-
-    def _directory(self, path: str) -> int:
         with self._lock:
             directory = self._directories.get(path, -1)
             if directory < 0:
                 directory = self._directories[path] = os.open(self._path(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            return directory
+        os.fsync(directory)
 
     def release(self) -> None:
         """Closes them."""

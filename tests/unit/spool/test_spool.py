@@ -6,10 +6,8 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -62,28 +60,8 @@ def files(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-def refuse(call: Callable[..., Any], code: int, when: Callable[..., bool]) -> Callable[..., Any]:
-    """The system call, which some file systems do not have."""
-
-    def refusing(*arguments: Any, **options: Any) -> Any:
-        if when(*arguments):
-            raise OSError(code, os.strerror(code))
-        return call(*arguments, **options)
-
-    return refusing
-
-
-@pytest.fixture(params=["drafts without a name", "drafts with a name"])
-def disk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """A disk with O_TMPFILE, and one without."""
-    if request.param == "drafts with a name":
-        refusing = refuse(os.open, errno.EOPNOTSUPP, lambda _, flags, *__: flags & os.O_TMPFILE == os.O_TMPFILE)
-        monkeypatch.setattr("dicom_adapter.spool.storage.os.open", refusing)
-    return Disk(str(tmp_path))
-
-
-def test_the_file_is_what_came_under_a_name_that_proves_it(tmp_path: Path, disk: Disk) -> None:
-    spool = opened(disk, STORE)
+def test_the_file_is_what_came_under_a_name_that_proves_it(tmp_path: Path) -> None:
+    spool = opened(Disk(str(tmp_path)), STORE)
     draft = spool.begin([b"12345", b"6789"])
     entry = spool.commit(draft, STORE)
     assert entry == Entry(draft.id, 9, 0xE3069283), "the check value of CRC-32C"
@@ -103,8 +81,8 @@ def test_what_comes_later_has_the_later_id_also_when_the_clock_goes_back(tmp_pat
     assert put(again).id == 5002
 
 
-def test_several_destinations_share_one_file(tmp_path: Path, disk: Disk) -> None:
-    spool = opened(disk)
+def test_several_destinations_share_one_file(tmp_path: Path) -> None:
+    spool = opened(Disk(str(tmp_path)))
     entry = put(spool, b"y" * 500, BOTH)
     one, other = (tmp_path / name / "ready" / entry.name for name in BOTH)
     assert one.stat().st_ino == other.stat().st_ino
@@ -114,43 +92,8 @@ def test_several_destinations_share_one_file(tmp_path: Path, disk: Disk) -> None
     assert (spool.used, spool.counts["archive"].ready.instances, spool.counts["dicomStore"].ready.instances) == (500, 0, 1)
 
 
-def test_a_draft_that_is_dropped_or_placed_leaves_one_name_at_most(tmp_path: Path, disk: Disk) -> None:
-    spool = opened(disk)
-    opened_before = len(os.listdir("/proc/self/fd"))
-    spool.abandon(spool.begin([b"half"]))
-    assert files(tmp_path) == []
-    (tmp_path / "archive" / "ready").rename(tmp_path / "away")
-    with pytest.raises(SpoolFaulty, match="Spool write failed: no such file or directory"):
-        put(spool, b"whole", BOTH)
-    with pytest.raises(SpoolFaulty, match="Spool write failed: no such file or directory"):
-        put(spool, b"whole", BOTH[::-1])
-    assert files(tmp_path) == []
-    (tmp_path / "away").rename(tmp_path / "archive" / "ready")
-    put(spool, b"whole", BOTH)
-    assert sorted({name.partition("/")[0] for name in files(tmp_path)}) == ["archive", "dicomStore"]
-    assert len(os.listdir("/proc/self/fd")) <= opened_before + 2, "the two directories alone are kept open"
-
-
-def test_a_draft_has_no_name_where_the_file_system_can_do_without(tmp_path: Path) -> None:
+def test_the_start_counts_what_is_there_and_drops_what_was_never_acknowledged(tmp_path: Path) -> None:
     spool = opened(Disk(str(tmp_path)))
-    draft = spool.begin([b"half"])
-    assert files(tmp_path) == []
-    spool.abandon(draft)
-
-
-@pytest.mark.parametrize("code", [errno.EPERM, errno.EXDEV, errno.ENOENT])
-def test_a_file_system_without_links_serves_one_destination(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicom_adapter.spool.storage.os.link", refuse(os.link, code, lambda *_: True))
-    spool = opened(Disk(str(tmp_path)), BOTH)
-    entry = put(spool, b"whole")
-    assert files(tmp_path) == [f"dicomStore/ready/{entry.name}"]
-    with pytest.raises(SpoolFaulty):
-        put(spool, b"whole", BOTH)
-    assert files(tmp_path) == [f"dicomStore/ready/{entry.name}"]
-
-
-def test_the_start_counts_what_is_there_and_drops_what_was_never_acknowledged(tmp_path: Path, disk: Disk) -> None:
-    spool = opened(disk)
     entries = [put(spool, bytes(100 * number), BOTH[:number]) for number in (1, 2)]
     spool.fail("archive", entries[1], b"{}")
     spool.begin([b"half"])
@@ -228,7 +171,7 @@ def test_room_that_comes_back_is_seen_without_a_sender() -> None:
     assert not list(storage.scan("incoming"))
 
 
-STEPS = ["draft", "write", "sync_file", "link", "name", "sync_directory"]
+STEPS = ["create", "write", "sync_file", "close", "link", "rename", "sync_directory"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT, errno.ESTALE, errno.ENOMEM])
@@ -348,8 +291,8 @@ def test_a_failed_sync_is_final_for_all() -> None:
     assert storage.syncs == 1, "no second fsync is believed"
 
 
-def test_many_writers_at_once(tmp_path: Path, disk: Disk) -> None:
-    spool = opened(disk, STORE)
+def test_many_writers_at_once(tmp_path: Path) -> None:
+    spool = opened(Disk(str(tmp_path)), STORE)
     with ThreadPoolExecutor(8) as pool:
         entries = list(pool.map(lambda number: put(spool, bytes([number]) * 100), range(64)))
     assert len({entry.id for entry in entries}) == 64

@@ -107,7 +107,7 @@ async def test_a_failed_sync_makes_the_pod_unready_and_says_which_claim_to_look_
 
 async def test_a_volume_that_becomes_read_only_is_told_and_recovers(tmp_path: Path) -> None:
     async with node(tmp_path) as found:
-        found.storage.at, found.storage.error = "draft", errno.EROFS
+        found.storage.at, found.storage.error = "create", errno.EROFS
         assert await found.send() == (0xA700, "Spool write failed: read-only file system")
         said = "pod ct-east-0 cannot write to its spool (EROFS): senders get A700 and keep their images; check claim 'spool-ct-east-0'"
         await found.until(lambda: found.said(said))
