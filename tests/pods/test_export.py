@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from pydicom.uid import CTImageStorage
 
 from tests.adapter.dimse.peers import read, storescp
 from tests.pods.conftest import ROOT, STORE, Adapters
 from tests.support.adapter import dcmsend
 from tests.support.dicom import generated, split, write_samples
-from tests.support.exporting import StoreNode, part10
+from tests.support.exporting import part10
 from tests.support.kubernetes import Kubectl, condition, wait_until
 from tests.support.pubsub import SUBSCRIPTION, PubSub
 
@@ -28,12 +29,12 @@ class Exports:
 
     kubectl: Kubectl
 
-    def apply(self, pubsub: str, port: int) -> None:
+    def apply(self, pubsub: str, port: int, host: str = NODE) -> None:
         """examples/dicomexport.yaml with what a reader changes in it changed; waits as a user would until it is ready."""
         resource = yaml.safe_load((ROOT / "examples" / "dicomexport.yaml").read_text())
         source = {"dicomStore": STORE, "pubsub": {"subscription": SUBSCRIPTION, "endpoint": pubsub, "allowInsecure": True}}
         resource["spec"]["source"] = source
-        resource["spec"]["destination"]["peer"] |= {"host": NODE, "port": port}
+        resource["spec"]["destination"]["peer"] |= {"host": host, "port": port}
         self.kubectl.apply(resource)
         self.kubectl("wait", "--for=create", "dicomexport/to-pacs")
         self.kubectl("wait", "--for=condition=Ready", "dicomexport/to-pacs", "--timeout=120s")
@@ -50,7 +51,7 @@ class Exports:
 
 def stored() -> tuple[str, str]:
     """An image in the store; the text of its notification, and its UID."""
-    content = part10(generated(20_000))
+    content = part10(generated(20_000, sop_class_uid=CTImageStorage))
     base = STORE.removesuffix("/dicom-web")
     with urllib.request.urlopen(urllib.request.Request(f"{base}/instances", data=content, method="POST"), timeout=30) as answer:
         number = json.load(answer)["ID"]
@@ -65,31 +66,76 @@ def notification(number: str) -> str:
     return "studies/{}/series/{}/instances/{}".format(*uids)
 
 
-async def test_an_image_in_the_store_reaches_a_node_and_waits_while_it_is_away(kubectl: Kubectl) -> None:
-    exports = Exports(kubectl)
-    async with PubSub(host=NODE) as pubsub, StoreNode(host=NODE) as node:
-        await asyncio.to_thread(exports.apply, pubsub.url, node.port)
+@dataclass(frozen=True, slots=True)
+class StoragePod:
+    """pynetdicom's storescp in a pod, from the adapter's image, and a Service before it."""
+
+    kubectl: Kubectl
+    name: str = "pacs"
+    port: int = 11112
+
+    def expose(self) -> None:
+        """The Service, which stays."""
+        spec = {"selector": {"node": self.name}, "ports": [{"port": self.port}]}
+        self.kubectl.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": self.name}, "spec": spec})
+
+    def start(self) -> None:
+        """Returns when it listens."""
+        command = ["python", "-m", "pynetdicom", "storescp", "--ae-title", "PACS", "--output-directory", "/received", str(self.port)]
+        container = {
+            "name": "storescp",
+            "image": "localhost/dicom-adapter:dev",
+            "command": command,
+            "volumeMounts": [{"name": "received", "mountPath": "/received"}],
+            "startupProbe": {"tcpSocket": {"port": self.port}, "periodSeconds": 1, "failureThreshold": 60},  # once: each is an association
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+        spec = {
+            "containers": [container],
+            "volumes": [{"name": "received", "emptyDir": {}}],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "terminationGracePeriodSeconds": 1,
+        }
+        metadata = {"name": self.name, "labels": {"node": self.name}}
+        self.kubectl.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+        self.kubectl("wait", "--for=condition=Ready", f"pod/{self.name}", "--timeout=60s")
+
+    def stop(self) -> None:
+        """It is gone, and what it has received with it."""
+        self.kubectl("delete", "pod", self.name)
+
+    def received(self) -> set[str]:
+        """SOP Instance UIDs; a file is called MODALITY.UID."""
+        listing = self.kubectl("exec", self.name, "--", "python", "-c", "import os; print(*os.listdir('/received'))")
+        return {name.partition(".")[2] for name in listing.split()}
+
+
+async def test_an_image_in_the_store_reaches_a_pod_and_waits_while_it_is_away(kubectl: Kubectl) -> None:
+    exports, node = Exports(kubectl), StoragePod(kubectl)
+    await asyncio.to_thread(node.expose)
+    await asyncio.to_thread(node.start)
+    async with PubSub(host=NODE) as pubsub:
+        await asyncio.to_thread(exports.apply, pubsub.url, node.port, node.name)
         text, uid = await asyncio.to_thread(stored)
         await pubsub.acknowledged(await pubsub.publish(text), 120)
-        assert set(node.log.received) == {uid}
-        row = {"NAME": "to-pacs", "DESTINATION": f"PACS@{NODE}:{node.port}", "READY": "True", "REASON": "Available"}
+        assert await asyncio.to_thread(node.received) == {uid}
+        row = {"NAME": "to-pacs", "DESTINATION": "PACS@pacs:11112", "READY": "True", "REASON": "Available"}
         await asyncio.to_thread(exports.shows, **row, PEER="Reachable", EXPORTED="1")
 
-        await node.stop()
+        await asyncio.to_thread(node.stop)
         later = [await asyncio.to_thread(stored) for _ in range(3)]
         ids = await pubsub.publish(*(text for text, _ in later))
         await asyncio.to_thread(exports.shows, **row, PEER="Refused")
         found = await asyncio.to_thread(kubectl.get, "dicomexport", "to-pacs")
         reachable = condition(found, "DestinationReachable")
         assert (reachable["status"], reachable["reason"]) == ("False", "Refused")
-        assert f"{NODE}:{node.port}" in reachable["message"]
+        assert "pacs:11112" in reachable["message"]
         assert (condition(found, "Delivering")["status"], condition(found, "Delivering")["reason"]) == ("False", "DestinationDown")
         assert condition(found, "SourceReachable")["status"] == "True"
-        await node.start()
+        await asyncio.to_thread(node.start)
         messages = await pubsub.acknowledged(ids, 150)
         assert [messages[one].deliveries for one in ids] == [1, 1, 1], "an outage costs no message an attempt"
-        assert set(node.log.received) == {uid, *(uid for _, uid in later)}
-        assert set(node.log.counts.values()) == {1}
+        assert await asyncio.to_thread(node.received) == {uid for _, uid in later}
         await asyncio.to_thread(exports.shows, **row, PEER="Reachable")
 
 

@@ -2,7 +2,8 @@
 
 The model is what POSIX promises and no more. What is written to a file is safe after its sync; before it, it may be missing, be zeros, or
 break off within. A name (made, moved, linked or taken away) is safe after a sync of its directory; before it each change may or may not
-have come to disk, in any order, but a rename is seen whole or not at all.
+have come to disk, in any order, but a rename is seen whole or not at all. How many names a file has is kept with the file, and safe only
+after a sync that asks for it: of a file that has more than it knows of nothing is left when as many are taken away.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ SECTOR = 512
 
 @dataclass(slots=True)
 class Inode:
-    """A file: what has been written, and how much of it is safe."""
+    """A file: what has been written, and how much of it is safe; how many names it has, and how many of them it is sure to know of."""
 
     data: bytearray = field(default_factory=bytearray)
     safe: int = 0
+    names: int = 1
+    safe_names: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,12 @@ class MemoryStorage:
         self.inodes[self.files[file]].data += data
         self.space -= len(data)
 
-    def sync_file(self, file: int) -> None:
+    def sync_file(self, file: int, *, names: bool = False) -> None:
         self.step("sync_file", "")
         inode = self.inodes[self.files[file]]
         inode.safe = len(inode.data)
+        if names:
+            inode.safe_names = inode.names
 
     def close(self, file: int) -> None:
         self.step("close", "")
@@ -93,20 +98,25 @@ class MemoryStorage:
         number = self._number(old)
         if new in self.names:
             raise FileExistsError(errno.EEXIST, "File exists", new)
+        self.inodes[number].names += 1
         self._change(Change((), ((new, number),)))
 
     def unlink(self, path: str) -> None:
         self.step("unlink", path)
-        self._number(path)
+        inode = self.inodes[self._number(path)]
+        inode.names -= 1
+        if inode.names <= 0:
+            inode.data.clear()
         self._change(Change((path,), ()))
 
     def sync_directory(self, path: str) -> None:
         self.step("sync_directory", path)
-        rest = []
+        rest: list[Change] = []
         for change in self.pending:
             touches = {parent(name) for name in (*change.removed, *(added for added, _ in change.added))}
             if path in touches:
                 _apply(self.safe_names, change)
+                rest = [one for one in rest if not {name for name, _ in one.added} & set(change.removed)]  # gone for good
             else:
                 rest.append(change)
         self.pending = rest
@@ -194,4 +204,4 @@ def _after(inode: Inode, fate: str) -> Inode:
         "torn and zeros": rest[:half] + bytes(len(rest) - half),
     }[fate]
     data = bytearray(safe + kept)
-    return Inode(data, len(data))
+    return Inode(data, len(data), inode.safe_names, inode.safe_names)

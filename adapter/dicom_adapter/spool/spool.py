@@ -6,8 +6,10 @@
     <destination>/failed/<name>     refused for good, or damaged; beside it <name>.json says why
     requests/                       what `dicom-adapter spool` asks of a running adapter (requests.py)
 
-An instance is written to `incoming`, the file is synced, it gets its name in `ready` of each of its destinations (one file, a hard link for
-every further destination), these directories are synced, and only then it is acknowledged. No name holds a peer's text.
+An instance is written to `incoming`, the file is synced, it gets its name in `ready` of each of its destinations, these directories are
+synced, and only then it is acknowledged. No name holds a peer's text. For several destinations it is one file with as many names: they are
+made in `incoming`, before the sync, for the directories do not keep how many they are. A file system that has missed one frees the file
+while there is still a name, and with it what waits for the last destination.
 
 What fails before that is refused. An error of the file system at writing spoils that instance alone; a failed fsync spoils the spool until
 the next start, because a kernel that could not write a page may have forgotten that it is dirty.
@@ -53,6 +55,7 @@ class Draft:
     length: int = 0
     crc: int = 0
     reserved: int = 0
+    names: list[str] = field(default_factory=list)
 
     @property
     def path(self) -> str:
@@ -174,7 +177,14 @@ class Spool:
             self.abandon(draft)
             raise self.trouble.final
         try:
-            self.storage.sync_file(draft.file)
+            for number in range(1, len(destinations)):
+                self.storage.link(draft.path, f"{draft.path}.{number}")
+                draft.names.append(f"{draft.path}.{number}")
+        except OSError as error:
+            self.abandon(draft)
+            raise self._failure(error) from error
+        try:
+            self.storage.sync_file(draft.file, names=len(destinations) > 1)
         except OSError as error:
             self.abandon(draft)
             raise self._failure(error, synced=not errors.is_full(error)) from error
@@ -204,14 +214,16 @@ class Spool:
         draft.reserved = 0
         with contextlib.suppress(OSError):
             self._close(draft)
-        with contextlib.suppress(OSError):
-            self.storage.unlink(draft.path)
+        for name in draft.names:
+            with contextlib.suppress(OSError):
+                self.storage.unlink(name)
 
     def _create(self) -> Draft:
         with self._lock:
             self._last_id = number = max(self._last_id + 1, self._now() // 1000)
         draft = Draft(number, -1)
         draft.file = self.storage.create(draft.path)
+        draft.names.append(draft.path)
         return draft
 
     def _append(self, draft: Draft, pieces: Sequence[bytes], size: int) -> None:
@@ -230,13 +242,13 @@ class Spool:
             self.storage.close(file)
 
     def _place(self, draft: Draft, entry: Entry, destinations: Sequence[str]) -> None:
-        *others, last = [f"{directory(name, READY)}/{entry.name}" for name in destinations]
         placed: list[str] = []
         try:
-            for path in others:
-                self.storage.link(draft.path, path)
+            for name, destination in zip(tuple(draft.names), destinations, strict=True):
+                path = f"{directory(destination, READY)}/{entry.name}"
+                self.storage.rename(name, path)
+                draft.names.remove(name)
                 placed.append(path)
-            self.storage.rename(draft.path, last)
         except OSError:
             for path in placed:
                 with contextlib.suppress(OSError):  # delivered already, or the disk is gone: to have it delivered does no harm

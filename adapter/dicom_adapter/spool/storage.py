@@ -21,8 +21,11 @@ class Storage(Protocol):
     def write(self, file: int, pieces: Sequence[bytes]) -> None:
         """Appends all of it."""
 
-    def sync_file(self, file: int) -> None:
-        """Returns when what has been written will outlast a power cut. After an error the file is lost: no second try is of use."""
+    def sync_file(self, file: int, *, names: bool = False) -> None:
+        """Returns when what has been written will outlast a power cut. After an error the file is lost: no second try is of use.
+
+        With `names` also how many names it has does, which has to be said for more than one.
+        """
 
     def close(self, file: int) -> None:
         """Lets go of it."""
@@ -86,9 +89,12 @@ class Disk:
             if written:
                 rest[0] = rest[0][written:]
 
-    def sync_file(self, file: int) -> None:
-        """With fdatasync: the size is part of it, times are not."""
-        os.fdatasync(file)
+    def sync_file(self, file: int, *, names: bool = False) -> None:
+        """With fdatasync, of which the size is part, and times are not; nor is the count of names, for which it is fsync."""
+        if names:
+            os.fsync(file)
+        else:
+            os.fdatasync(file)
 
     def close(self, file: int) -> None:
         """Once."""
