@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -10,7 +10,8 @@ from typing import Any
 def begun(work: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
     """Runs it until it first waits, in the caller's task; what is returned, to be awaited, does the rest of it.
 
-    What it raises until then is raised when the rest is awaited.
+    What it raises until then is raised when the rest is awaited. It must not ask for the current task before it waits, as `asyncio.timeout`
+    does: that is the caller's.
     """
     try:
         awaited = work.send(None)
@@ -18,7 +19,7 @@ def begun(work: Coroutine[Any, Any, None]) -> Coroutine[Any, Any, None]:
         return _ended(None)
     except BaseException as error:
         return _ended(error)
-    return _rest(work, awaited)
+    return _rest(_Rest(work, awaited))
 
 
 async def _ended(error: BaseException | None) -> None:
@@ -26,15 +27,32 @@ async def _ended(error: BaseException | None) -> None:
         raise error
 
 
-@types.coroutine
-def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    while True:
-        try:
+async def _rest(rest: _Rest) -> None:
+    await rest
+
+
+class _Rest:
+    """Work that waits for something, until somebody awaits it."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], awaited: Any) -> None:
+        self._work = work
+        self._awaited = awaited
+        # A future that is being yielded to a task is marked so, which others who await it meanwhile would fall over.
+        self._marked = isinstance(awaited, asyncio.Future) and awaited._asyncio_future_blocking
+        if self._marked:
+            awaited._asyncio_future_blocking = False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        awaited = self._awaited
+        if self._marked:
+            awaited._asyncio_future_blocking = True
+        while True:
             try:
-                yield awaited
-            except BaseException as error:  # a cancellation, above all
-                awaited = work.throw(error)
-            else:
-                awaited = work.send(None)
-        except StopIteration:
-            return
+                try:
+                    yield awaited
+                except BaseException as error:  # a cancellation, above all
+                    awaited = self._work.throw(error)
+                else:
+                    awaited = self._work.send(None)
+            except StopIteration:
+                return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import sys
 import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -143,13 +144,17 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class _Request(aiohttp.ClientRequest):
-    """Its body goes out at once, as with the eager tasks of Python 3.12, and not when everybody else has had a turn.
+    """Its body goes out at once, and not when everybody else has had a turn: where there are eager tasks aiohttp sees to that itself.
 
     Of many images that come in one moment the first would otherwise be sent when the last one has been made ready.
     """
 
-    def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None) -> Coroutine[Any, Any, None]:
-        return begun(super().write_bytes(writer, conn, content_length))
+    if sys.version_info < (3, 12):
+
+        def write_bytes(
+            self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+        ) -> Coroutine[Any, Any, None]:
+            return begun(super().write_bytes(writer, conn, content_length))
 
 
 class _Resolver(AbstractResolver):

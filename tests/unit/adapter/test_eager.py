@@ -88,3 +88,20 @@ async def test_a_cancellation_reaches_it_and_it_may_wait_once_more() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert work.happened == ["begun", "cleared up"]
+
+
+async def test_others_may_wait_for_the_same_before_the_rest_is_awaited() -> None:
+    shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    happened: list[str] = []
+
+    async def work(name: str) -> None:
+        happened.append(name + await shared)
+
+    other = asyncio.create_task(work("other "))
+    rest = begun(work("eager "))
+    await asyncio.sleep(0)
+    task = asyncio.create_task(rest)
+    await asyncio.sleep(0)
+    shared.set_result("done")
+    await asyncio.gather(task, other)
+    assert sorted(happened) == ["eager done", "other done"]
