@@ -142,7 +142,7 @@ def lanes_to(port: int, file: Path, first: int, associations: int) -> list[Assoc
 
 def least(place: Path, file: Path, first: int, associations: int, seconds: float) -> Pace:
     """Acknowledged a second by a receiver that does nothing but what it has to, a process for each association."""
-    process = Process(python("bench.load.scp", place / READY))
+    process = Process(python("bench.load.scp", place))
     try:
         return Pace(measure(lanes_to(int(process.answer()), file, first, associations), seconds)[0])
     finally:

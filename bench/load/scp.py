@@ -1,9 +1,9 @@
 """A C-STORE sink that costs next to nothing, a process per association: what senders are measured against.
 
-    python -m bench.load.scp [DIRECTORY]
+    python -m bench.load.scp [SPOOL]
 
-With a directory it keeps each data set in a file of its own, and answers when that and its name are safe: what any receiver with that
-promise has to do, and nothing else.
+With a spool's directory it keeps each data set in a file of its own, and answers when that and its name are safe: what any receiver with
+that promise has to do, and nothing else.
 
 Prints its port, then for each association a line: instances, the clock (CLOCK_MONOTONIC) at the first byte after the A-ASSOCIATE-AC and at
 the last C-STORE response. So a sender's start, its reading of directories and its negotiation do not count.
@@ -47,9 +47,9 @@ class Gone(Exception):
 class Keeper:
     """Data sets into files, two syncs each."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
-        self._handle = os.open(directory, os.O_RDONLY)
+    def __init__(self, spool: str) -> None:
+        self._incoming, self._ready = f"{spool}/incoming", f"{spool}/dicomStore/ready"
+        self._handle = os.open(self._ready, os.O_RDONLY)
         self._pieces: list[bytes] = []
         self._count = 0
 
@@ -59,13 +59,14 @@ class Keeper:
 
     def keep(self) -> None:
         """It is whole."""
-        name = f"{self._directory}/{os.getpid()}-{self._count}"
+        name = f"{os.getpid()}-{self._count}"
         self._count += 1
-        file = os.open(f"{name}.part", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.writev(file, self._pieces)
+        file = os.open(f"{self._incoming}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        for piece in self._pieces:
+            assert os.write(file, piece) == len(piece)
         os.fdatasync(file)
         os.close(file)
-        os.rename(f"{name}.part", name)
+        os.rename(f"{self._incoming}/{name}", f"{self._ready}/{name}")
         os.fsync(self._handle)
         self._pieces.clear()
 
