@@ -246,12 +246,12 @@ class Door:
 
 
 def outage(bench: Bench, directory: Path, count: int, seconds: float) -> str:
-    """The node goes, so many messages come, and after a while it is back."""
+    """The node goes, so many messages come, and after a while it is back: beside as many that come while it is there, before and after."""
     node, port = receivers.storescp(directory, "")
     ours = Ours(bench, directory, port)
     try:
         ours.export(_fresh(100))
-        usual = [ours.export(_fresh(count // 4))]
+        usual = [ours.export(_fresh(count))]
         before = ours.exported()
         node.end()
         numbers = _fresh(count)
@@ -263,7 +263,7 @@ def outage(bench: Bench, directory: Path, count: int, seconds: float) -> str:
         first, began = ours.exported(), time.monotonic()
         ours.until(lambda: ours.exported() - before >= count)
         rate = (count - (first - before)) / (time.monotonic() - began)
-        usual.append(ours.export(_fresh(count // 4)))
+        usual.append(ours.export(_fresh(count)))
         ours.process.drain()
         most = bench.deliveries(numbers)
         return (
