@@ -31,10 +31,10 @@ class Bomb:
     def around(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         """The method with the bomb in it."""
 
-        def wrapped(disk: storage.Disk, *arguments: Any) -> Any:
+        def wrapped(disk: storage.Disk, *arguments: Any, **options: Any) -> Any:
             if self.when == "before":
                 self._tick()
-            result = method(disk, *arguments)
+            result = method(disk, *arguments, **options)
             if self.when == "after":
                 self._tick()
             return result
