@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.request
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,11 +83,11 @@ class StoragePod:
 
     def start(self) -> None:
         """Returns when it listens."""
-        command = ["python", "-m", "pynetdicom", "storescp", "--ae-title", "PACS", "--output-directory", "/received", str(self.port)]
+        command = f"python -m pynetdicom storescp --verbose --ae-title PACS --output-directory /received {self.port}"
         container = {
             "name": "storescp",
             "image": "localhost/dicom-adapter:dev",
-            "command": command,
+            "command": command.split(),
             "volumeMounts": [{"name": "received", "mountPath": "/received"}],
             "startupProbe": {"tcpSocket": {"port": self.port}, "periodSeconds": 1, "failureThreshold": 60},  # once: each is an association
             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
@@ -104,10 +106,12 @@ class StoragePod:
         """It is gone, and what it has received with it."""
         self.kubectl("delete", "pod", self.name)
 
-    def received(self) -> set[str]:
-        """SOP Instance UIDs; a file is called MODALITY.UID."""
+    def received(self) -> dict[str, int]:
+        """How often each SOP Instance UID was stored; a file is called MODALITY.UID."""
         listing = self.kubectl("exec", self.name, "--", "python", "-c", "import os; print(*os.listdir('/received'))")
-        return {name.partition(".")[2] for name in listing.split()}
+        counts = Counter(re.findall(r"Storing DICOM file: \w+\.([\d.]+)", self.kubectl("logs", self.name)))
+        assert {name.partition(".")[2] for name in listing.split()} == set(counts)
+        return counts
 
 
 async def test_an_image_in_the_store_reaches_a_pod_and_waits_while_it_is_away(kubectl: Kubectl) -> None:
@@ -118,7 +122,7 @@ async def test_an_image_in_the_store_reaches_a_pod_and_waits_while_it_is_away(ku
         await asyncio.to_thread(exports.apply, pubsub.url, node.port, node.name)
         text, uid = await asyncio.to_thread(stored)
         await pubsub.acknowledged(await pubsub.publish(text), 120)
-        assert await asyncio.to_thread(node.received) == {uid}
+        assert await asyncio.to_thread(node.received) == {uid: 1}
         row = {"NAME": "to-pacs", "DESTINATION": "PACS@pacs:11112", "READY": "True", "REASON": "Available"}
         await asyncio.to_thread(exports.shows, **row, PEER="Reachable", EXPORTED="1")
 
@@ -135,7 +139,7 @@ async def test_an_image_in_the_store_reaches_a_pod_and_waits_while_it_is_away(ku
         await asyncio.to_thread(node.start)
         messages = await pubsub.acknowledged(ids, 150)
         assert [messages[one].deliveries for one in ids] == [1, 1, 1], "an outage costs no message an attempt"
-        assert await asyncio.to_thread(node.received) == {uid for _, uid in later}
+        assert await asyncio.to_thread(node.received) == {uid: 1 for _, uid in later}
         await asyncio.to_thread(exports.shows, **row, PEER="Reachable")
 
 
