@@ -104,6 +104,11 @@ class Invoker:
         self._receiving: tuple[Invocation, Command, bytearray] | None = None
 
     @property
+    def ended(self) -> bool:
+        """Whether the association is gone."""
+        return self._end is not None
+
+    @property
     def outstanding(self) -> int:
         """How many requests have not had their last response."""
         return len(self._invocations)

@@ -18,6 +18,11 @@ class Requests:
         self._negotiated = negotiated
         self._invoker = invoker
 
+    @property
+    def ended(self) -> bool:
+        """Whether the peer will be asked nothing more."""
+        return self._invoker.ended
+
     def transfer_syntaxes(self, sop_class_uid: str) -> tuple[str, ...]:
         """Return the transfer syntaxes that were accepted for a SOP class."""
         contexts = self._negotiated.contexts.values()

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Final
 
 from dicom_adapter.dimse.commands import SubOperations
+from dicom_adapter.dimse.errors import AssociationEnded
 from dicom_adapter.dimse.handlers import (
     DataSetInterrupted,
     GetRequest,
@@ -69,6 +70,10 @@ class Services:
                 raise
             self._uncancel()
             return Response(Status(CANCELLED), sub_operations=operation.numbers)
+        except AssociationEnded:
+            if self._sender.ended:  # it heard of the end where it asked the peer, before it was cancelled for it
+                return None
+            _log.exception("a %s handler failed", service)
         except Exception:
             _log.exception("a %s handler failed", service)
         return Response(Status(kind.failed, INTERNAL_ERROR))
