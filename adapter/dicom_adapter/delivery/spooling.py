@@ -7,9 +7,10 @@ thread. What its destinations are is said before it is committed: it is acknowle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dicom_adapter.delivery.pipeline import Delivered, EmptyDataSet, Instance
 from dicom_adapter.delivery.target import DEFAULT_TARGET
@@ -36,7 +37,6 @@ class Spooling:
         self._taken = taken
         self.troubled = troubled
         self._held = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def deliver(self, instance: Instance, *, destinations: Callable[[], Sequence[str]] = lambda: (DEFAULT_TARGET,)) -> Delivered:
         """Receives and spools one instance. `destinations` is asked when it is whole."""
@@ -47,21 +47,16 @@ class Spooling:
             arriving.close()
         return Delivered(verdict, 1, arriving.seconds)
 
-    async def in_thread(self, work: Callable[[], _T]) -> _T:
-        """A visit to the disk."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    def visit(self, work: Callable[[], _T], then: Callable[[_T], None]) -> asyncio.Future[_T]:
+        """A visit to the disk. It is made to its end, and `then` is told what came of it, even when nobody waits for it any more."""
 
-    def to_the_end(self, visit: Coroutine[None, None, _T]) -> asyncio.Task[_T]:
-        """It is made to its end, even when nobody waits for it any more."""
-        task = asyncio.create_task(visit)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
+        def ended(future: asyncio.Future[_T]) -> None:
+            if future.exception() is None:  # whoever waits for it hears of it
+                then(future.result())
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits for it hears of it
+        visiting = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        visiting.add_done_callback(ended)
+        return asyncio.shield(visiting)
 
     def hold(self, size: int) -> None:
         """So much more, or less, is in memory."""
@@ -91,14 +86,13 @@ class _Arriving:
         self._pieces: list[bytes] = []
         self._size = 0
         self._draft: Draft | None = None
-        self._writing: asyncio.Task[None] | None = None
+        self._closed = False
         self.seconds = 0.0
 
     async def receive(self, destinations: Callable[[], Sequence[str]]) -> Verdict:
         """Raises what interrupts the body, and EmptyDataSet."""
         loop = asyncio.get_running_loop()
-        header = self._instance.meta.encode()
-        self._gather(header)
+        self._gather(self._instance.meta.encode())
         received = 0
         try:
             async for piece in self._instance.body:
@@ -109,7 +103,7 @@ class _Arriving:
             if not received:
                 raise EmptyDataSet
             began = loop.time()
-            await asyncio.shield(self._to.to_the_end(self._committed(destinations())))
+            await self._commit(destinations())
         except SpoolError as error:
             self._to.troubled()
             return full(error.text)
@@ -127,22 +121,29 @@ class _Arriving:
         self._size = 0
         return pieces
 
-    async def _write(self) -> None:
-        self._writing = self._to.to_the_end(self._written(self._emptied()))
-        await asyncio.shield(self._writing)
+    def _taken_out(self) -> Draft | None:
+        """The draft is the visit's from now on, and gone if that fails."""
+        draft, self._draft = self._draft, None
+        return draft
 
-    async def _written(self, pieces: list[bytes]) -> None:
-        spool, draft = self._to.spool, self._draft
-        self._draft = None  # gone, if this fails
-        if draft is None:
-            self._draft = await self._to.in_thread(lambda: spool.begin(pieces))
-        else:
-            await self._to.in_thread(lambda: spool.add(draft, pieces))
-            self._draft = draft
+    def _write(self) -> asyncio.Future[Draft]:
+        spool, pieces, draft = self._to.spool, self._emptied(), self._taken_out()
 
-    async def _committed(self, destinations: Sequence[str]) -> None:
-        spool, pieces, draft = self._to.spool, self._emptied(), self._draft
-        self._draft = None
+        def write() -> Draft:
+            if draft is None:
+                return spool.begin(pieces)
+            spool.add(draft, pieces)
+            return draft
+
+        return self._to.visit(write, self._written)
+
+    def _written(self, draft: Draft) -> None:
+        self._draft = draft
+        if self._closed:
+            self._abandon()
+
+    def _commit(self, destinations: Sequence[str]) -> asyncio.Future[Entry]:
+        spool, pieces, draft = self._to.spool, self._emptied(), self._taken_out()
 
         def commit() -> Entry:
             if draft is None:
@@ -151,18 +152,16 @@ class _Arriving:
                 spool.add(draft, pieces)
             return spool.commit(draft, destinations)
 
-        entry = await self._to.in_thread(commit)
-        self._to.taken(entry, destinations, self._instance.sender)
+        return self._to.visit(commit, lambda entry: self._to.taken(entry, destinations, self._instance.sender))
 
     def close(self) -> None:
-        """What is not committed is removed."""
+        """What is not committed is removed, if need be as soon as it has been written."""
+        self._closed = True
         self._emptied()
-        if self._draft is not None or (self._writing is not None and not self._writing.done()):
-            self._to.to_the_end(self._abandoned())
+        self._abandon()
 
-    async def _abandoned(self) -> None:
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
-        draft, self._draft = self._draft, None
+    def _abandon(self) -> None:
+        draft = self._taken_out()
         if draft is not None:
-            await self._to.in_thread(lambda: self._to.spool.abandon(draft))
+            with contextlib.suppress(RuntimeError):  # no visits any more: it is dropped at the next start
+                self._to.visit(lambda: self._to.spool.abandon(draft), lambda _: None)

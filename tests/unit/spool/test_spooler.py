@@ -7,7 +7,8 @@ import errno
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,31 @@ async def test_a_large_instance_is_written_in_pieces_and_one_that_breaks_off_lea
                 await found.until(lambda: found.spooler.uploader.spool.used == 0)
         assert not list(found.storage.scan("incoming"))
         assert not found.storage.files
+
+
+async def test_a_sender_that_is_cancelled_while_a_piece_is_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with node(tmp_path) as found:
+        writing, free, write = threading.Event(), threading.Event(), found.storage.write
+
+        def slow(file: int, pieces: Sequence[bytes]) -> None:
+            writing.set()
+            free.wait()
+            write(file, pieces)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield bytes(2 << 20)
+            raise AssertionError("it went on without the disk")
+
+        monkeypatch.setattr(found.storage, "write", slow)
+        meta = FileMeta("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1", "1.2.3", "TEST")
+        sending = asyncio.create_task(found.spooler.uploader.spooling.deliver(Instance(meta, body(), "CT1")))
+        while not writing.is_set():  # noqa: ASYNC110 -- a thread
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        free.set()
+        await found.until(lambda: not [*found.storage.scan("incoming")])
+        await found.until(lambda: found.spooler.uploader.spool.used == 0)
 
 
 async def test_a_cancelled_commit_is_made_to_its_end(tmp_path: Path) -> None:
