@@ -20,7 +20,7 @@ from dicom_operator.observed.objects import Observed, Ref, controlling, is_ours,
 from dicom_operator.render.adapter import Plan
 from dicom_operator.status.conditions import Condition
 from dicom_operator.status.document import applied
-from dicom_operator.status.workload import serves
+from dicom_operator.status.workload import rolled_out
 
 NAME_TAKEN_SECONDS = 30.0
 """How soon we look again whether a foreign object went."""
@@ -146,7 +146,7 @@ class Children:
     def _used(self, account: str, adapter: Managed, observed: Observed) -> bool:
         """Whether pods run under a ServiceAccount, or more may be made."""
         workloads = [found for kind in (api.DEPLOYMENT, api.STATEFUL_SET) if (found := observed.child(kind, adapter.key.name))]
-        if adapter.wanted_replicas > 0 and not any(serves(adapter.wanted_replicas, one) for one in workloads):
+        if adapter.wanted_replicas > 0 and not any(rolled_out(adapter.wanted_replicas, one) for one in workloads):
             return True  # rolling: the old ReplicaSet may replace a pod that was lost
         specs = [pod.get("spec", {}) for pod in self._cache.labelled(api.POD, adapter.key.namespace, adapter.key.name)]
         specs += [one["spec"]["template"]["spec"] for one in workloads]

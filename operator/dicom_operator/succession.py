@@ -21,7 +21,7 @@ def plan(adapter: DicomAdapter, observed: Observed, config_hash: str) -> Plan:
     deployment, stateful = observed.child(api.DEPLOYMENT, name), observed.child(api.STATEFUL_SET, name)
     if adapter.spools:
         replicas, waits = _replicas(adapter, observed, stateful)
-        if deployment is None or (stateful is not None and workload.serves(adapter.replicas, stateful)):
+        if deployment is None or (stateful is not None and workload.serves(adapter.replicas, stateful, observed.pods)):
             return Plan(False, replicas, waits=waits)
         return Plan(False, replicas, frozenset({(api.DEPLOYMENT.kind, name)}), waits or messages.deployment_leaves())
     if stateful is None:
@@ -29,7 +29,7 @@ def plan(adapter: DicomAdapter, observed: Observed, config_hash: str) -> Plan:
     replicas = stateful["spec"].get("replicas", 0)
     if waits := _undelivered(adapter, observed, stateful, config_hash):
         return Plan(deployment is not None, replicas, waits=waits)
-    if deployment is not None and workload.serves(adapter.wanted_replicas, deployment):
+    if deployment is not None and workload.serves(adapter.wanted_replicas, deployment, observed.pods):
         return Plan(True)
     return Plan(True, replicas, waits=messages.stateful_set_leaves())
 

@@ -33,20 +33,47 @@ def kstatus(body: dict[str, Any]) -> str:
 
 
 @contextmanager
-def every_version(namespace: Namespace) -> Iterator[list[dict[str, Any]]]:
-    """Each version of each DicomAdapter that the API server tells while the block runs."""
+def every_version(namespace: Namespace, plural: str) -> Iterator[list[dict[str, Any]]]:
+    """Each event of a kind that the API server tells while the block runs."""
     found: list[dict[str, Any]] = []
-    path = f"{namespace.path('dicomadapters')}?watch=true&timeoutSeconds=600"
+    path = f"{namespace.path(plural)}?watch=true&timeoutSeconds=600"
     answer = urllib.request.urlopen(urllib.parse.urljoin(namespace.api.server.server, path), context=namespace.api.ssl_context)
 
     def read() -> None:
-        found.extend(json.loads(line)["object"] for line in answer)
+        found.extend(json.loads(line) for line in answer)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     yield found
-    last = namespace.get("dicomadapters", "ct-east")["metadata"]["resourceVersion"]
-    wait_until("the last version was told", lambda: found and found[-1]["metadata"]["resourceVersion"] == last)
+    last = {version(body) for body in namespace.all(plural)}
+    wait_until("the last versions were told", lambda: last <= {version(event["object"]) for event in found})
+
+
+def version(body: dict[str, Any]) -> int:
+    return int(body["metadata"]["resourceVersion"])
+
+
+def ready_at(pods: list[dict[str, Any]], moment: int) -> list[str]:
+    """The pods that lived and were ready at a version of the cluster."""
+    last = {event["object"]["metadata"]["name"]: event for event in pods if version(event["object"]) <= moment}
+    return [
+        name for name, event in last.items() if event["type"] != "DELETED" and condition(event["object"], "Ready").get("status") == "True"
+    ]
+
+
+def told(pods: list[dict[str, Any]]) -> list[tuple[int, str, str, str, str]]:
+    """What became of the pods, for people."""
+    rows = ((event["type"], event["object"]) for event in pods)
+    return [
+        (
+            version(pod),
+            kind,
+            pod["metadata"]["name"],
+            condition(pod, "Ready").get("status", ""),
+            pod["metadata"].get("deletionTimestamp", ""),
+        )
+        for kind, pod in rows
+    ]
 
 
 def test_no_version_says_ready_for_a_generation_that_is_not_served(namespace: Namespace):
@@ -61,7 +88,7 @@ def test_no_version_says_ready_for_a_generation_that_is_not_served(namespace: Na
             namespace.pod_ready(pod)
         namespace.wait_condition("Ready", "Available")
 
-    with every_version(namespace) as versions:
+    with every_version(namespace, "dicomadapters") as events, every_version(namespace, "pods") as pods:
         namespace.adapter()
         namespace.address()
         pods_are_ready()
@@ -80,6 +107,7 @@ def test_no_version_says_ready_for_a_generation_that_is_not_served(namespace: Na
         pods_are_ready()
         namespace.change(service={"type": "ClusterIP"})
         namespace.wait_condition("Ready", "Available")
+    versions = [event["object"] for event in events]
     states = [kstatus(body) for body in versions]
     assert {"Current", "InProgress", "Failed"} == set(states)
     generations = [
@@ -90,10 +118,11 @@ def test_no_version_says_ready_for_a_generation_that_is_not_served(namespace: Na
         if "status" not in body:
             continue
         status, ready = body["status"], condition(body, "Ready")
-        generation, version = body["metadata"]["generation"], int(body["metadata"]["resourceVersion"])
+        generation, moment = body["metadata"]["generation"], version(body)
         assert {item["observedGeneration"] for item in status["conditions"]} == {status["observedGeneration"]}
         abnormal = [kind for kind in ("Reconciling", "Stalled") if condition(body, kind)]
         assert all(condition(body, kind)["status"] == "True" for kind in abnormal)
         assert len(abnormal) == (0 if ready["status"] == "True" or ready["reason"] in RESTING else 1), (ready, abnormal)
         if state == "Current" and generation in served:
-            assert version > served[generation]
+            assert moment > served[generation], (status, told(pods))
+            assert ready_at(pods, moment), (moment, status, told(pods))

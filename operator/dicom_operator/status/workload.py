@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dicom_operator import api, messages
 from dicom_operator.api import ConditionType, Json, Reason
-from dicom_operator.observed.objects import PodReport
+from dicom_operator.observed.objects import PodReport, has_ordinal
 from dicom_operator.render import workload as render_workload
 from dicom_operator.status.conditions import Condition
 
@@ -36,8 +36,17 @@ _PULL_NOISE = re.compile(
 )
 
 
-def serves(wanted: int, workload: Json) -> bool:
-    """Whether the wanted pods of this generation serve; of a Deployment no others, of a StatefulSet those that leave may be there."""
+def serves(wanted: int, workload: Json, pods: Sequence[Json]) -> bool:
+    """Whether the wanted pods of this generation serve.
+
+    The pods must say so themselves: for a moment what a Deployment counts of this generation is what its ReplicaSets had counted of one
+    before. Scaled down and up again it counts pods that are gone.
+    """
+    return rolled_out(wanted, workload) and ready_pods(workload, pods) >= wanted
+
+
+def rolled_out(wanted: int, workload: Json) -> bool:
+    """Whether its controller counts the wanted pods; of a Deployment no others, of a StatefulSet those that leave may be there."""
     status = workload.get("status") or {}
     total, updated, ready = (status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas"))
     if status.get("observedGeneration", 0) < workload["metadata"]["generation"] or updated != total:
@@ -45,6 +54,12 @@ def serves(wanted: int, workload: Json) -> bool:
     if workload["kind"] == api.STATEFUL_SET.kind:
         return bool(total == workload["spec"].get("replicas", 0) >= wanted and ready >= wanted)
     return bool(total == ready == wanted)
+
+
+def ready_pods(workload: Json, pods: Sequence[Json]) -> int:
+    """How many of the living pods of a Deployment or StatefulSet are ready."""
+    numbered = workload["kind"] == api.STATEFUL_SET.kind
+    return sum(has_ordinal(pod) == numbered and _is_ready(pod) for pod in pods)
 
 
 def lacks_pods(workload: Json | None) -> bool:
@@ -66,7 +81,8 @@ def available(
     status = deployment.get("status") or {}
     current = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     ready, updated, total = (status.get(name, 0) for name in ("readyReplicas", "updatedReplicas", "replicas"))
-    if serves(wanted, deployment):
+    ready = min(ready, ready_pods(deployment, pods))
+    if serves(wanted, deployment, pods):
         return _condition("True", Reason.MINIMUM_REPLICAS_AVAILABLE, messages.replicas_ready(min(ready, wanted), wanted))
     if failure := deployment_condition(deployment, "ReplicaFailure", "True"):
         return _condition("False", Reason.REPLICA_FAILURE, failure.get("message", ""))
@@ -160,6 +176,11 @@ def _ended(pod: Json) -> list[tuple[Json, Json]]:
         if ended and not container.get("ready"):
             found.append((container, ended))
     return found
+
+
+def _is_ready(pod: Json) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
 def _waiting(pod: Json) -> str:

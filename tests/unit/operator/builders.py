@@ -75,7 +75,7 @@ def claim(number: int = 0, phase: str = "Bound", name: str = "ct-east", **labels
 
 def spooled(number: int = 0, config_hash: str = "") -> dict[str, Any]:
     """A pod of the StatefulSet `ct-east`."""
-    found = pod(f"ct-east-{number}", podIP="10.0.0.1")
+    found = pod(f"ct-east-{number}", podIP="10.0.0.1", conditions=[READY])
     found["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "ct-east", "controller": True, "uid": "sts"}]
     found["metadata"]["annotations"] = {"dicomadapter.io/config-hash": config_hash}
     return found
@@ -120,6 +120,14 @@ def pod(name: str = "ct-east-7c9-x", *, created: str = "2026-01-01T00:00:00Z", u
         },
         "status": status,
     }
+
+
+READY = {"type": "Ready", "status": "True"}
+
+
+def ready_pods(count: int = 1) -> list[dict[str, Any]]:
+    """So many pods of the Deployment `ct-east`, all of them ready."""
+    return [pod(f"ct-east-7c9-{number}", conditions=[READY]) for number in range(count)]
 
 
 def container(**status: Any) -> dict[str, Any]:

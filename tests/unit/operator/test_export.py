@@ -26,7 +26,7 @@ from dicom_operator.status.conditions import Condition, find
 from dicom_operator.status.document import View, build
 from dicom_operator.status.export import export_parts
 from dicom_operator.workqueue import RequeueAfter
-from tests.unit.operator.builders import CONFIG, STORE, pod, serving
+from tests.unit.operator.builders import CONFIG, READY, STORE, pod, serving
 from tests.unit.operator.world import FakeCluster, World
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -202,7 +202,7 @@ def test_an_answer_that_is_none(wrong):
 
 def told(*answers: bytes, previous: dict[str, Any] | None = None, asked: bool = True) -> dict[str, Any]:
     """The status of a DicomExport whose pods say this."""
-    pods = [pod(f"to-pacs-7c9-{number}", podIP="10.0.0.1") for number in range(max(1, len(answers)))]
+    pods = [pod(f"to-pacs-7c9-{number}", podIP="10.0.0.1", conditions=[READY]) for number in range(max(1, len(answers)))]
     reports: dict[str, PodReport | None] = {}
     if asked:
         reports = {found["metadata"]["uid"]: None for found in pods}

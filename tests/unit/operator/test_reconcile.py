@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from dicom_operator.api import ADAPTER, BY_KIND, Json
+from dicom_operator.api import ADAPTER, BY_KIND, POD, Json
 from dicom_operator.children import NAME_TAKEN_SECONDS
 from dicom_operator.errors import ApiConflict, ApiError, ApiForbidden, ApiNotFound, ApiUnauthorized, ApiUnavailable, NotLeading
 from dicom_operator.reconcile import FIGHT_CORRECTIONS, HOLD_SECONDS, PENDING_SECONDS, UNRESOLVED_SECONDS, UNSEEN_SECONDS
 from dicom_operator.workqueue import Done, RequeueAfter, Retry
-from tests.unit.operator.builders import pod
+from tests.unit.operator.builders import pod, ready_pods
 from tests.unit.operator.world import World
 
 
@@ -41,6 +41,25 @@ STARTED: Json = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2}
 SERVES = {**STARTED, "readyReplicas": 2, "availableReplicas": 2}
 
 
+def pods_are_ready(world: World, count: int) -> None:
+    """What a kubelet tells."""
+    for one in ready_pods(count):
+        world.cache.put(POD, world.cluster.put(one))
+
+
+async def test_a_deployment_that_counts_pods_of_before_serves_when_its_pods_do():
+    """Suspended and resumed at once: for a moment it counts the pod that is gone already."""
+    world = World()
+    await world.run()
+    _tell(world, "Service", ADDRESS)
+    _tell(world, "Deployment", dict.fromkeys(SERVES, 1))
+    await world.run()
+    assert world.condition("Ready") == ("False", "RollingOut")
+    pods_are_ready(world, 1)
+    await world.run()
+    assert world.condition("Ready") == ("True", "Available")
+
+
 async def test_on_the_way_to_ready_two_writes_of_the_status_suffice():
     """The first says all conditions; what then only goes on waits for the last."""
     world = World(replicas=2)
@@ -51,6 +70,7 @@ async def test_on_the_way_to_ready_two_writes_of_the_status_suffice():
         await world.run()
         assert world.writes == []
         world.now += HOLD_SECONDS / 4
+    pods_are_ready(world, 2)
     _tell(world, "Deployment", SERVES)
     await world.run()
     assert world.writes == [("status", "DicomAdapter", "ct-east")]

@@ -10,7 +10,7 @@ import pytest
 from dicom_operator.api import BY_KIND, POD, Json
 from dicom_operator.status.document import build
 from dicom_operator.workqueue import RequeueAfter
-from tests.unit.operator.builders import claim, pod, report
+from tests.unit.operator.builders import READY, claim, pod, report
 from tests.unit.operator.world import World
 
 SERVES = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
@@ -47,7 +47,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Json]:
 async def world() -> World:
     world = World()
     await world.run()
-    there(world, pod("ct-east-1-a", ready=True), 0)
+    there(world, pod("ct-east-1-a", conditions=[READY]), 0)
     put(world, "Deployment", status=SERVES)
     put(world, "Service", status=ADDRESS)
     for _ in range(2):  # the first tells what it sees

@@ -15,7 +15,7 @@ from dicom_operator.observed.backlog import rounded
 from dicom_operator.probe import parse_report
 from dicom_operator.reconcile import HOLD_SECONDS, PENDING_SECONDS, SPOOL_SECONDS
 from dicom_operator.workqueue import Done, RequeueAfter
-from tests.unit.operator.builders import SPOOL, claim, report, spooled
+from tests.unit.operator.builders import SPOOL, claim, ready_pods, report, spooled
 from tests.unit.operator.world import World
 
 ADDRESS = {"loadBalancer": {"ingress": [{"ip": "10.8.0.4"}]}}
@@ -204,6 +204,7 @@ async def test_there_and_back_again_nothing_serves_less_than_before():
     world.reports["rolled"] = report()
     await world.run()
     assert {("Deployment", "ct-east"), ("StatefulSet", "ct-east")} <= world.cluster.objects.keys()
+    world.cache.put(POD, world.cluster.put(*ready_pods()))
     tell(world, "Deployment", {"observedGeneration": 1, **full})
     await world.run()
     assert ("StatefulSet", "ct-east") not in world.cluster.objects

@@ -14,10 +14,15 @@ from dicom_operator.status import document, workload
 from dicom_operator.status.adapter import adapter_parts
 from dicom_operator.status.conditions import Condition, render
 from dicom_operator.status.document import View, applied
-from tests.unit.operator.builders import CONFIG, body, container, deployment, pod, service, serving
+from tests.unit.operator.builders import CONFIG, READY, body, container, deployment, pod, ready_pods, service, serving
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 GOOD = applied("True", Reason.APPLIED, "all objects are as the spec wants them")
+
+
+def counted(workload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pods that a Deployment counts as ready."""
+    return ready_pods(workload.get("status", {}).get("readyReplicas", 0))
 
 
 def build(
@@ -36,7 +41,7 @@ def build(
         children[DEPLOYMENT.kind, "ct-east"] = workload
     if address:
         children[SERVICE.kind, "ct-east"] = address
-    observed = Observed(children, pods or [], reports or {})
+    observed = Observed(children, counted(workload or {}) if pods is None else pods, reports or {})
     return document.build(View(adapter, parse(adapter) if parsed else None, condition, observed, names or {}), CONFIG, NOW, adapter_parts)
 
 
@@ -233,7 +238,15 @@ def available(deployment_body: dict[str, Any], *pods: dict[str, Any], wanted: in
     ],
 )
 def test_what_the_deployment_says(found, wanted, expected):
-    assert available(found, wanted=wanted) == expected
+    assert available(found, *counted(found), wanted=wanted) == expected
+
+
+def test_a_deployment_that_still_counts_pods_of_before_is_not_believed():
+    """Scaled to zero and up again: of the new generation it says at first what its ReplicaSet has counted of the old one."""
+    assert available(serving()) == ("RollingOut", "0 of 1 replica is ready; waiting for the pods")
+    assert available(serving(), pod()) == ("RollingOut", "0 of 1 replica is ready; waiting for the pods")
+    assert available(serving(2), *ready_pods(), wanted=2) == ("RollingOut", "1 of 2 replicas are ready; waiting for the pods")
+    assert available({**serving(), "kind": "StatefulSet"}, *ready_pods())[0] == "RollingOut"  # of the Deployment beside it
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -310,7 +323,7 @@ def test_what_the_adapter_says_of_itself():
 
 def test_what_a_pod_said_stands_until_it_was_asked_again():
     """A restarted operator knows no answers: without this each adapter that is not ready would be written twice."""
-    parts: dict[str, Any] = {"workload": deployment(), "address": service("10.8.0.4"), "pods": [pod(podIP="10.0.0.1")]}
+    parts: dict[str, Any] = {"workload": deployment(), "address": service("10.8.0.4"), "pods": [pod(podIP="10.0.0.1", conditions=[READY])]}
     missing = report(ready=False, reason="SecretMissing", message="Secret 'gcs-key' does not exist in namespace 'rad'")
     before = build(body(), **parts, reports={"ct-east-7c9-x": missing})
     assert build(body(status=before), **parts) == before
@@ -324,7 +337,7 @@ def test_what_a_pod_said_stands_until_it_was_asked_again():
 
 
 def test_the_store_is_what_the_worst_pod_says_and_never_gates_ready():
-    pods = [pod("ct-east-7c9-a"), pod("ct-east-7c9-b")]
+    pods = [pod("ct-east-7c9-a", conditions=[READY]), pod("ct-east-7c9-b", conditions=[READY])]
     good: dict[str, Any] = {"workload": serving(2), "address": service("10.8.0.4"), "pods": pods}
     assert "StoreReachable" not in conditions(build(body(replicas=2), **good))
     first = build(body(replicas=2), **good, reports={"ct-east-7c9-a": report(), "ct-east-7c9-b": report("Unauthorized")})

@@ -12,7 +12,7 @@ from dicom_operator.api import DEPLOYMENT, STATEFUL_SET
 from dicom_operator.observed.objects import Observed, PodReport, claims_of, ref
 from dicom_operator.render.adapter import Plan
 from dicom_operator.render.workload import config_hash
-from tests.unit.operator.builders import SPOOL, adapter, claim, deployment, report, serving, spooled, stateful
+from tests.unit.operator.builders import SPOOL, adapter, claim, deployment, ready_pods, report, serving, spooled, stateful
 
 HASH = config_hash(adapter())
 DELIVERED = "pod ct-east-1 leaves when its images for 'dicomStore' are delivered"
@@ -92,7 +92,7 @@ def test_the_deployment_stays_until_its_successor_serves():
 
 def back(*workloads: dict[str, Any], hashes: tuple[str, str] = (HASH, HASH), **says: Any) -> Plan:
     pods = [spooled(number, found) for number, found in enumerate(hashes)]
-    return plan(stateful(wanted=2), *workloads, pods=pods, **says)
+    return plan(stateful(wanted=2), *workloads, pods=[*pods, *ready_pods()], **says)
 
 
 def test_on_the_way_back_the_spools_are_emptied_first():
@@ -109,6 +109,6 @@ def test_on_the_way_back_the_spools_are_emptied_first():
 
 
 def test_a_volume_that_never_was_there_holds_nothing_back():
-    assert plan(stateful(wanted=2), serving(), pods=[], claims=[claim(0, "Pending")]) == Plan(deployment=True)
-    assert plan(stateful(wanted=0), serving(), pods=[], claims=[]) == Plan(deployment=True)
+    assert plan(stateful(wanted=2), serving(), pods=ready_pods(), claims=[claim(0, "Pending")]) == Plan(deployment=True)
+    assert plan(stateful(wanted=0), serving(), pods=ready_pods(), claims=[]) == Plan(deployment=True)
     assert (STATEFUL_SET.kind, "ct-east") not in plan(stateful(wanted=0), serving(), pods=[]).kept
