@@ -118,6 +118,7 @@ class Node:
                 spool = await self._start_spool(targets, doubt, stack)
                 services = await stack.enter_async_context(reading(self._config, reader, _limits(self._config), self._observer, spool))
                 await self._receive(lambda: self._listen(delivering, doubt, services, others))
+                stack.push_async_callback(self._end_tasks)  # before any client is closed: what a probe makes of that is no news of a store
                 for one in (probe, *others.probes):
                     self._start(one.run())
                 await self._signals.get()

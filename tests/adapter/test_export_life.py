@@ -12,8 +12,10 @@ from tests.adapter.test_export import becomes, counted
 from tests.support.adapter import COMMAND, run
 from tests.support.dicom import generated
 from tests.support.exporting import Exporter, StoreNode, WadoStore, scene, spec
+from tests.support.faults import Reply
 from tests.support.orthanc import free_port
 from tests.support.pubsub import PubSub
+from tests.support.store import FaultStore
 
 KILLS, IMAGES = 2, 300
 LONG_KILLS, LONG_IMAGES = 20, 5000
@@ -70,7 +72,7 @@ async def test_what_takes_longer_than_its_deadline_stays_ours() -> None:
     async with WadoStore() as store, PubSub(deadline=4, shortest=1) as pubsub, StoreNode() as node:
         node.delay = 4.5
         async with Exporter(spec(store, pubsub, node.port)) as exporter:
-            await exporter.poll(lambda: _described(pubsub))  # the service has 10 s at least, which are assumed before
+            await exporter.poll(lambda: _described(exporter))  # the service has 10 s at least, which are assumed before
             ids = await pubsub.publish(*(store.add(generated(1000)) for _ in range(4)))
             messages = await pubsub.acknowledged(ids)
             assert {messages[one].deliveries for one in ids} == {1}
@@ -78,8 +80,8 @@ async def test_what_takes_longer_than_its_deadline_stays_ours() -> None:
             assert "dicom_export_lease_expired_total 0.0" in (await exporter.get("/metrics"))[1]
 
 
-async def _described(pubsub: PubSub) -> bool:
-    return bool((await pubsub.state())["requests"].get("get"))
+async def _described(exporter: Exporter) -> bool:
+    return 'dicomweb_requests_total{code="200",method="GET"} 1.0' in (await exporter.get("/metrics"))[1]
 
 
 async def test_a_large_image_is_streamed() -> None:
@@ -145,6 +147,18 @@ async def test_a_second_signal_does_not_wait_for_what_is_on_its_way() -> None:
             assert exporter.process
             assert await asyncio.wait_for(exporter.process.wait(), 60) == 1
         assert (await pubsub.messages())[one].deadlines == (0,)
+
+
+async def test_what_is_asked_of_the_store_when_the_end_comes_says_nothing_of_it(tmp_path: Path) -> None:
+    async with PubSub() as pubsub, StoreNode() as node, FaultStore() as store:
+        store.search_reply = Reply(instead="never answer")
+        document = spec(store, pubsub, node.port)
+        document["source"] |= {"dicomStore": store.url, "reconcile": {"intervalSeconds": 1}}
+        async with Exporter(document, ledger=tmp_path / "exported.db") as exporter:
+            await store.until(lambda: len(store.requests) == 2)  # the probe, and the sweep
+            exporter.signal(signal.SIGTERM)
+            assert await exporter.ended() == 0
+        assert [line["event"] for line in exporter.lines] == ["Ready", "Draining", "Drained"]
 
 
 async def _counted(node: StoreNode) -> bool:

@@ -82,17 +82,30 @@ async def test_metrics_count_what_happened() -> None:
 
 async def test_sigterm_drains_running_operations_finish_and_the_exit_status_is_zero() -> None:
     async with FaultStore() as store, Adapter(store.url) as adapter:
-        store.script.append(Reply(delay=5))
+        told = asyncio.Event()
+        store.script.append(Reply(until=told))
         sending = asyncio.create_task(asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", [_wire()]))
         await store.until(lambda: bool(store.posts))
         adapter.signal(signal.SIGTERM)
         await adapter.line("draining: 1 association open")
         assert (await adapter.get("/readyz"))[0] == 503
         assert (await adapter.status())["reason"] == "Draining"
+        told.set()
         assert await sending == [(0, "")]
         assert adapter.process
         assert await asyncio.wait_for(adapter.process.wait(), 60) == 0
         await adapter.line("drained: every association has ended")
+
+
+async def test_a_probe_that_is_cut_off_by_the_end_says_nothing_of_the_store() -> None:
+    async with FaultStore() as store, FaultStore() as archive:
+        store.search_reply = archive.search_reply = Reply(instead="never answer")
+        async with Adapter(store.url, spec={"destinations": [{"name": "archive", "dicomStore": archive.url}]}) as adapter:
+            for one in (store, archive):
+                await one.until(lambda one=one: bool(one.requests))  # type: ignore[misc]
+            adapter.signal(signal.SIGTERM)
+            assert await adapter.ended() == 0
+        assert [line["event"] for line in adapter.lines] == ["Ready", "Draining", "Drained"]
 
 
 async def test_while_it_drains_it_accepts_for_drain_seconds_and_then_no_more() -> None:

@@ -177,6 +177,14 @@ class Adapter:
 
         await self.poll(found, seconds)
 
+    async def ended(self, seconds: float = 60.0) -> int:
+        """Waits for the end of the process, and until everything that it has logged is in `lines`; gives its exit status."""
+        assert self.process
+        async with asyncio.timeout(seconds):
+            status = await self.process.wait()
+            await asyncio.shield(self._reader)
+        return status
+
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal."""
         assert self.process

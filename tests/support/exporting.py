@@ -18,6 +18,7 @@ from dicom_adapter.part10 import FileMeta
 from tests.support.adapter import Adapter
 from tests.support.dicom import Instance
 from tests.support.pubsub import SUBSCRIPTION, PubSub
+from tests.support.store import FaultStore
 
 STORE_PATH = "projects/p/locations/l/datasets/d/dicomStores/s"
 
@@ -239,7 +240,7 @@ class Exporter(Adapter):
         return ["export", f"--config={file}", f"--mounts_directory={self.mounts}", f"--http_port={self.http_port}", *ledger]
 
 
-def spec(store: WadoStore, pubsub: PubSub, port: int, **more: Any) -> dict[str, Any]:
+def spec(store: WadoStore | FaultStore, pubsub: PubSub, port: int, **more: Any) -> dict[str, Any]:
     """A DicomExport's, from a store to a node on this machine."""
     return {
         "source": {

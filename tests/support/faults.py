@@ -22,8 +22,8 @@ class Reply:
     """What to answer to one request, or what to do instead.
 
     `body=None` on a 200 leaves the body to the server: it names the instance as stored. `delay` is waited before the answer, by
-    `read slowly` after each 64 KiB. `when` is the moment of `reset` and of answers that do not wait for the body. With `keeps` the
-    store has done what it was asked before the fault strikes: only its answer is lost.
+    `read slowly` after each 64 KiB; `until` is waited for before it as well. `when` is the moment of `reset` and of answers that do not
+    wait for the body. With `keeps` the store has done what it was asked before the fault strikes: only its answer is lost.
 
     - `reset`: the connection is reset, without an answer
     - `never answer`, `stop reading`: nothing more happens, after or in the body
@@ -36,6 +36,7 @@ class Reply:
     body: bytes | str | None = None
     content_type: str = TOLD
     delay: float = 0.0
+    until: asyncio.Event | None = None
     when: Literal["before body", "mid body", "after body"] = "after body"
     instead: Fault = ""
     headers: dict[str, str] = field(default_factory=dict)
@@ -67,6 +68,8 @@ async def answer(request: web.Request, reply: Reply, body: bytes | None) -> web.
     """Gives the reply, or does what it says instead. `body` is used where the reply has none."""
     if reply.delay and reply.instead != "read slowly":
         await asyncio.sleep(reply.delay)
+    if reply.until is not None:
+        await reply.until.wait()
     transport = request.transport
     assert transport
     data = reply.data if reply.body is not None else body

@@ -121,6 +121,7 @@ class ExportNode:
             status = await self._drain(exporter, source, work[1])
             if not stopped.done():  # a mistake of ours: said with its stack, and a new process begins anew
                 await asyncio.gather(*work)
+            await background.end()  # before any client is closed: what is being asked would take that for an outage
             return status
 
     # -- the parts ---------------------------------------------------------------------------------
@@ -283,6 +284,10 @@ class _Background:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.end()
+
+    async def end(self) -> None:
+        """Ends all of them."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
