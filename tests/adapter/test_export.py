@@ -69,10 +69,10 @@ async def test_each_row_that_needs_no_outage(tmp_path: Path) -> None:
             await pubsub.acknowledged(done)
             await exporter.poll(lambda: _asked(store, late.sop_instance_uid))
             store.images[late.sop_instance_uid] = image
-            await pubsub.acknowledged([waiting])
-            messages = await pubsub.until(lambda found: all(found[one].deadlines for one in put_off))
+            messages = await pubsub.until(lambda found: all(found[one].deadlines for one in put_off))  # they come again 10 s later
             assert {messages[one].deadlines for one in put_off} == {(10,)}
             assert not any(messages[one].acks for one in put_off)
+            await pubsub.acknowledged([waiting])
             assert set(node.log.received) == {uid["stored"], uid["bare"], uid["warned"], late.sop_instance_uid, *store.studies["1.2.9"]}
             assert node.log.counts[uid["stored"]] == 1
             assert await counted(exporter) == {"exported": 5, "deduplicated": 1, "ignored": 2, "filtered": 1, "retried": 1 + len(put_off)}
@@ -330,6 +330,7 @@ async def test_a_node_that_takes_one_association_gets_everything_over_it() -> No
         node.delay = 0.02
         texts = [store.add(generated(1000)) for _ in range(30)]
         async with Exporter(spec(store, pubsub, node.port)) as exporter:
+            await becomes(exporter, "destination", "Reachable")  # its own echo is an association as well
             await pubsub.acknowledged(await pubsub.publish(*texts))
             assert not any("Unavailable" in line.get("event", "") for line in exporter.lines)
         assert len(node.log.received) == 30

@@ -28,7 +28,7 @@ async def test_an_image_sent_to_an_adapter_ends_in_another_node_byte_for_byte(tm
         }
         async with Adapter(orthanc.dicomweb_url) as adapter, Exporter(document, ledger=ledger) as exporter:
             await dcmsend(adapter.port, files)
-            await exporter.poll(lambda: _exported(exporter, len(NAMES)), 40)
+            await exporter.poll(lambda: _exported(exporter, len(NAMES)))
         found = list(map(read, received.iterdir()))
         assert set(found) == sent
         async with Exporter(document, ledger=ledger) as exporter:  # the next one knows what was sent

@@ -56,14 +56,14 @@ FAULTS = {
     "garbage for an answer, not stored": Fault([Reply(instead="garbage")]),
     "half-closed connection": Fault([Reply(instead="half-close")]),
     "slow reader": Fault([Reply(instead="read slowly", delay=0.002)]),
-    "no answer": Fault([Reply(instead="never answer")], 0xA700, "Store took longer than 2 s", False),
+    "no answer": Fault([Reply(instead="never answer")], 0xA700, "Store took longer than 5 s", False),
     "429 for ever": Fault(
         always(Reply(429, QUOTA, JSON)), 0xA700, "Http_429, RESOURCE_EXHAUSTED, Quota exceeded for dicomweb_ops", False
     ),  # last: it slows down what follows
 }
 SPEC = {
     "credentials": {"bearerTokenSecret": {"name": "token"}, "allowInsecure": True},
-    "delivery": {"timeoutSeconds": 2, "retry": {"initialDelayMilliseconds": 10, "maxDelayMilliseconds": 20}},
+    "delivery": {"timeoutSeconds": 5, "retry": {"initialDelayMilliseconds": 10, "maxDelayMilliseconds": 20}},
     "logLevel": "Debug",
 }
 

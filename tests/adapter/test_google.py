@@ -24,7 +24,9 @@ TARGET = "stores@p.iam.gserviceaccount.com"
 def put(adapter: Adapter, key: str) -> None:
     directory = Path(adapter.mounts, "secrets", "gcs-key")
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "key.json").write_text(key)
+    new = directory / ".new"
+    new.write_text(key)
+    new.replace(directory / "key.json")  # as the kubelet does it: at once
 
 
 async def send(adapter: Adapter, count: int, associations: int = 4) -> tuple[list[tuple[int, str]], set[str]]:
@@ -94,11 +96,14 @@ async def test_tokens_that_expire_in_the_middle_of_a_thousand_images_cost_none_o
         put(adapter, identity.key_file())
         async with adapter:
             outcomes, acknowledged = await send(adapter, 1000)
+            while len(set(store.bearers)) < 2:  # on a fast machine they took less than that
+                more, others = await send(adapter, 100)
+                outcomes, acknowledged = outcomes + more, acknowledged | others
             tokens = len(identity.asked)
-        assert outcomes == [(0, "")] * 1000
+        assert outcomes == [(0, "")] * len(outcomes)
         assert acknowledged == set(store.instances.by_uid())
         used = len(set(store.bearers))
-        print(f"1,000 images, tokens that live for 3 s: {tokens} requests for tokens, {used} used")
+        print(f"{len(outcomes):,} images, tokens that live for 3 s: {tokens} requests for tokens, {used} used")
         assert 2 <= used <= tokens <= used + 2 < 100
 
 

@@ -62,12 +62,12 @@ async def test_a_sender_that_leaves_in_the_middle_of_a_streamed_object_breaks_th
 
 
 async def test_a_sender_that_stalls_inside_an_object_is_aborted_and_nothing_of_it_is_stored() -> None:
-    async with FaultStore() as store, Adapter(store.url, spec={"limits": {"dimseTimeoutSeconds": 1}}) as adapter:
+    async with FaultStore() as store, Adapter(store.url, spec={"limits": {"dimseTimeoutSeconds": 3}}) as adapter:
         scu = await asyncio.to_thread(_begin, adapter.port, generated(16 << 20), 8 << 20)
         assert (await asyncio.to_thread(scu.receive)).type == 7
         scu.close()
         line = await adapter.line(
-            "aborted 'CT1': no data for 1 s inside C-STORE; nothing of it was stored (spec.limits.dimseTimeoutSeconds)"
+            "aborted 'CT1': no data for 3 s inside C-STORE; nothing of it was stored (spec.limits.dimseTimeoutSeconds)"
         )
         assert line["severity"] == "WARNING"
         assert not store.stored

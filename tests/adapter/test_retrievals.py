@@ -463,7 +463,7 @@ async def test_what_waits_for_a_destination_is_bounded_and_so_are_its_associatio
             archive.add(STUDY, SERIES, some(150, 300_000))
             archive.add(STUDY, "1.2.4", some(3), repeat=300)  # 19 MB each
             moving = asyncio.create_task(move(gate))
-            await until(lambda: gate.memory.held >= arrival.SHARE_BYTES)
+            await until(lambda: gate.memory.held >= arrival.SHARE_BYTES and inner.requests)
             held = [0]
             while gate.memory.held != held[-1]:  # until nothing comes any more
                 held.append(gate.memory.held)

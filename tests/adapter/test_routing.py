@@ -353,10 +353,12 @@ async def test_into_the_spool_and_from_there_to_every_destination(tmp_path: Path
 
             await adapter.poll(lambda: waiting(1))
             await adapter.poll(lambda: circuit("1.0"), 60)
-            assert (await adapter.status())["spool"]["message"] == (
+            said = (
                 "images for 'pacs' wait for longer than 1 s (spec.delivery.backlogThresholds): they are kept in the spool, "
                 "senders are not affected"
             )
+            await adapter.line(said)
+            assert (await adapter.status())["spool"]["message"] == said
             assert set(await gauges("waiting")) == {"dicomStore", "archive", "pacs"}
             with serving(store, titles=("PACS",), port=port):
                 await adapter.poll(lambda: waiting(0), 60)

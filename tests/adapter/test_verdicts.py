@@ -219,23 +219,23 @@ async def test_a_host_name_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize("size", [1024, 6 << 20])
 async def test_a_store_that_does_not_answer_in_time(size: int) -> None:
-    async with FaultStore() as store, Adapter(store.url, spec={"delivery": {"timeoutSeconds": 1}}) as adapter:
+    async with FaultStore() as store, Adapter(store.url, spec={"delivery": {"timeoutSeconds": 3}}) as adapter:
         store.script.append(Reply(instead="never answer"))
         instances = [generated(size), generated()]
         wire = [(one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid, one.data_set) for one in instances]
         outcomes = await asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", wire)
-        assert outcomes == [(0xA700, "Store took longer than 1 s"), (0, "")]
-    await adapter.line(f"{FAILED}A700 Store took longer than 1 s; outcome unknown")
+        assert outcomes == [(0xA700, "Store took longer than 3 s"), (0, "")]
+    await adapter.line(f"{FAILED}A700 Store took longer than 3 s; outcome unknown")
 
 
 async def test_a_store_that_stops_reading_in_the_middle_of_an_object_is_given_up_on() -> None:
-    async with FaultStore() as store, Adapter(store.url, spec={"delivery": {"timeoutSeconds": 1}}) as adapter:
+    async with FaultStore() as store, Adapter(store.url, spec={"delivery": {"timeoutSeconds": 3}}) as adapter:
         store.script.append(Reply(instead="stop reading"))
         instances = [generated(64 << 20), generated()]
         wire = [(one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid, one.data_set) for one in instances]
         outcomes = await asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", wire)
-        assert outcomes == [(0xA700, "Store took longer than 1 s"), (0, "")]
-    assert any(line["message"] == f"{FAILED}A700 Store took longer than 1 s" for line in adapter.lines), adapter.lines
+        assert outcomes == [(0xA700, "Store took longer than 3 s"), (0, "")]
+    assert any(line["message"] == f"{FAILED}A700 Store took longer than 3 s" for line in adapter.lines), adapter.lines
 
 
 async def test_a_store_that_answers_before_it_has_read_a_large_object_is_believed_when_it_refuses_and_not_when_it_accepts() -> None:

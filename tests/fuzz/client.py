@@ -73,7 +73,7 @@ async def _ask(data: bytes) -> None:
         await asyncio.sleep(0)
     wire.check()
     association.lost(None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asking
     for _ in range(3):
         await asyncio.sleep(0)

@@ -73,7 +73,7 @@ async def test_what_is_acknowledged_is_stored_and_nothing_grows(long: bool) -> N
                 )
                 for uids in await asyncio.gather(*jobs):
                     acknowledged += uids
-                now = await adapter.vitals_when_quiet()
+                now = await adapter.vitals_when_quiet(first if start else None)
                 report(start + batch, time.monotonic() - began, now)
                 sizes.append(now.resident)
                 first = now if start == 0 else first
@@ -86,5 +86,4 @@ async def test_what_is_acknowledged_is_stored_and_nothing_grows(long: bool) -> N
         assert faults
         assert grown < 8
         assert now.descriptors <= first.descriptors + SENDERS
-        assert now.alive == first.alive
         assert not adapter.complaints()

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -54,13 +54,18 @@ class Window:
         resident, peak = (int(sizes[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
         return Vitals(resident, peak, len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), alive)
 
-    async def quiet(self, pid: int, seconds: float = 60.0) -> Vitals:
-        """The same once nothing of a connection is alive any more."""
-        now = await self.vitals(pid)
-        async with asyncio.timeout(seconds):
-            while any(count for kind, count in now.alive.items() if kind != "Task"):
-                await asyncio.sleep(0.05)
-                now = await self.vitals(pid)
+    async def quiet(self, pid: int, before: Vitals | None = None, seconds: float = 60.0) -> Vitals:
+        """The same once nothing of a connection is alive any more, nor more than was `before`: a task may be at its last step."""
+        most = {"Task": sys.maxsize} if before is None else before.alive
+        return await self.until(pid, lambda now: all(count <= most.get(kind, 0) for kind, count in now.alive.items()), seconds)
+
+    async def until(self, pid: int, condition: Callable[[Vitals], bool], seconds: float = 60.0) -> Vitals:
+        """The same once the condition holds."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + seconds
+        while not condition(now := await self.vitals(pid)):
+            assert clock() < ends, f"after {seconds:.0f} s: {now}"
+            await asyncio.sleep(0.05)
         return now
 
     def close(self) -> None:
@@ -85,10 +90,10 @@ class WatchedAdapter(Adapter):
         assert self.process
         return await self._window.vitals(self.process.pid)
 
-    async def vitals_when_quiet(self) -> Vitals:
-        """The same once no connection is alive any more."""
+    async def vitals_when_quiet(self, before: Vitals | None = None) -> Vitals:
+        """The same once no connection is alive any more, nor more than was `before`."""
         assert self.process
-        return await self._window.quiet(self.process.pid)
+        return await self._window.quiet(self.process.pid, before)
 
     @property
     def log_bytes(self) -> int:
@@ -128,6 +133,10 @@ class Sink:
         """What the process holds now."""
         return await self._window.vitals(self._process.pid)
 
-    async def vitals_when_quiet(self) -> Vitals:
-        """The same once no connection is alive any more."""
-        return await self._window.quiet(self._process.pid)
+    async def vitals_when_quiet(self, before: Vitals | None = None) -> Vitals:
+        """The same once no connection is alive any more, nor more than was `before`."""
+        return await self._window.quiet(self._process.pid, before)
+
+    async def vitals_when(self, condition: Callable[[Vitals], bool]) -> Vitals:
+        """The same once the condition holds."""
+        return await self._window.until(self._process.pid, condition)
