@@ -43,6 +43,8 @@ class AcceptedAssociation(Association):
         """The connection is open."""
         self._registry.connections.add(self)
         self._carry_out(self._machine.connect())
+        if self._registry.aborted:  # it was on its way in meanwhile
+            self.shut_down()
         self._set_timer()
 
     def receive(self, data: memoryview) -> None:

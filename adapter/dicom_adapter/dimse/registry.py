@@ -36,6 +36,7 @@ class Registry:
         self.active = 0
         self.draining_since: float | None = None
         self.refusing = False
+        self.aborted = False
 
     def refuse(self, peer: Peer) -> Rejection | None:
         """Return why `peer` cannot have an association now (PS3.8 table 9-21), if it cannot; it may try again."""

@@ -42,7 +42,6 @@ class DimseServer:
         self._buffer = ReceiveBuffer()
         self._listener: Listener | None = None
         self._port = 0
-        self._aborted = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -76,7 +75,7 @@ class DimseServer:
         A700 "Shutting down, send again", and what is left is aborted.
         """
         loop = asyncio.get_running_loop()
-        await self._wait(self._aborted.is_set, min(loop.time() + accept_for, deadline))
+        await self._wait(lambda: self._registry.aborted, min(loop.time() + accept_for, deadline))
         if self._listener is not None:
             self._listener.close()
         self._registry.draining_since = loop.time()
@@ -90,7 +89,7 @@ class DimseServer:
 
     def abort(self) -> None:
         """Close the listener, send an A-ABORT on every association (PS3.8 7.3) and cancel the handlers that run."""
-        self._aborted.set()
+        self._registry.aborted = True
         if self._listener is not None:
             self._listener.abort()
         self._registry.notify()
@@ -105,7 +104,7 @@ class DimseServer:
         return self._listener is not None and self._listener.listening
 
     def _is_quiet(self) -> bool:
-        return self._aborted.is_set() or not self._registry.active
+        return self._registry.aborted or not self._registry.active
 
     async def _wait(self, condition: Callable[[], bool], until: float) -> None:
         """Wait for `condition`, at most to `until` on the loop's clock."""

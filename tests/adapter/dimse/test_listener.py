@@ -11,6 +11,7 @@ import pytest
 
 from dicom_adapter.dimse import listener
 from dicom_adapter.dimse.listener import Listener
+from tests.adapter.dimse.nodes import node, settled
 
 
 class Door:
@@ -98,6 +99,21 @@ async def test_who_is_on_the_way_in_is_left_alone_when_the_server_aborts(door: D
     assert door.protocols.empty()
     assert not door.listener.listening
     peer.close()
+
+
+async def test_a_connection_that_comes_about_after_the_abort_of_its_server_is_closed_and_is_no_stranger():
+    async with node() as gate:
+        peer = socket.create_connection(("127.0.0.1", gate.server.port), timeout=5)
+        peer.setblocking(False)
+        door = gate.server._listener
+        assert door is not None
+        door.accept(door._sockets[0])
+        await asyncio.sleep(0)  # its transport is there, its protocol has not heard of it
+        gate.server.abort()
+        assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
+        await settled()
+        peer.close()
+    assert not gate.recorder.foreign
 
 
 async def test_a_machine_without_ipv6_listens_on_ipv4_alone(monkeypatch: pytest.MonkeyPatch):
