@@ -479,18 +479,22 @@ async def test_user_identity_and_extended_negotiation_reach_the_other_side() -> 
 
 
 async def test_a_cancelled_store_leaves_nothing_behind() -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
     async def store(request: StoreRequest) -> Status:
         async for _ in request.body:
             pass
-        await asyncio.sleep(0.2)
+        begun.set()
+        await cancelled.wait()
         return Status(0xB007)
 
     async with node(Handlers(store=store)) as gate, await dial(gate) as association:
         storing = asyncio.ensure_future(association.store(instance("1.1", b"ab")))
-        await until(lambda: gate.recorder.bytes > 500)
+        await begun.wait()
         storing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await storing
+        cancelled.set()
         assert await association.echo() == Status(0)
 
 
@@ -503,14 +507,17 @@ async def test_an_exception_in_the_block_aborts() -> None:
 
 
 async def test_a_server_that_shuts_down_ends_what_waits() -> None:
+    begun = asyncio.Event()
+
     async def store(request: StoreRequest) -> Status:
+        begun.set()
         await asyncio.Event().wait()
         raise AssertionError
 
     async with node(Handlers(store=store)) as gate:
         association = await dial(gate)
         storing = asyncio.ensure_future(association.store(instance("1.1", bytes(100))))
-        await until(lambda: gate.recorder.bytes > 500)
+        await begun.wait()
         in_line = asyncio.ensure_future(association.echo())
         await asyncio.sleep(0)
         gate.server.abort()
@@ -560,17 +567,18 @@ async def test_contexts_and_titles_are_checked_before_anything_is_opened() -> No
 
 
 async def test_who_stops_waiting_for_its_turn_leaves_it_to_the_next() -> None:
-    hold = asyncio.Event()
+    begun, hold = asyncio.Event(), asyncio.Event()
 
     async def store(request: StoreRequest) -> Status:
         async for _ in request.body:
             pass
+        begun.set()
         await hold.wait()
         return Status(0)
 
     async with node(Handlers(store=store)) as gate, await dial(gate) as association:
         stores = [asyncio.ensure_future(association.store(instance(f"1.{number}", b"ab"))) for number in range(4)]
-        await until(lambda: gate.recorder.bytes > 500)
+        await begun.wait()
         stores[1].cancel()
         hold.set()
         assert await stores[0] == Status(0)

@@ -52,13 +52,15 @@ from tests.support.rawscu import (
 )
 
 Play = Callable[[Reader, Writer], Awaitable[None]]
+PATIENT = Limits(max_data_set_bytes=10_000)
 QUICK = Limits(connect_timeout=1, association_timeout=1, dimse_timeout=1, response_timeout=1, max_data_set_bytes=10_000)
+"""Where silence is what is looked for: anywhere else a busy machine could be taken for a silent peer."""
 ACCEPTANCE = associate_ac([(2 * number + 1, 0, context.transfer_syntaxes[0]) for number, context in enumerate(CONTEXTS)])
 RELEASE_RP = pdu(6, bytes(4))
 FOREVER = 3600.0
 
 
-async def dial(peer: PeerAddress, limits: Limits = QUICK) -> ClientAssociation:
+async def dial(peer: PeerAddress, limits: Limits = PATIENT) -> ClientAssociation:
     return await connect(peer, calling_ae_title="WS1", contexts=CONTEXTS, limits=limits)
 
 
@@ -80,6 +82,10 @@ def saying(*answers: bytes, then: str = "stall") -> Play:
     return play
 
 
+def limits_for(error: type[DimseError]) -> Limits:
+    return QUICK if error is PeerSilent else PATIENT
+
+
 async def wait_for_close(reader: Reader, writer: Writer) -> None:
     while await reader.read(1 << 16):
         pass
@@ -90,11 +96,11 @@ async def wait_for_close(reader: Reader, writer: Writer) -> None:
 
 async def test_a_name_that_nobody_has() -> None:
     with pytest.raises(PeerUnreachable) as caught:
-        await dial(PeerAddress("GATE", "no-such-host.invalid", 104))
+        await dial(PeerAddress("GATE", "no-such-host.invalid", 104), QUICK)
     assert caught.value.cause == "dns"
     assert str(caught.value) == "'no-such-host.invalid' cannot be resolved: there is no such name, or the DNS does not answer"
     with pytest.raises(PeerUnreachable, match="cannot be resolved"):
-        await dial(PeerAddress("GATE", "x" * 70 + ".invalid", 104))
+        await dial(PeerAddress("GATE", "x" * 70 + ".invalid", 104), QUICK)
 
 
 async def test_a_port_where_nothing_listens() -> None:
@@ -117,7 +123,7 @@ async def test_a_host_that_gives_no_answer() -> None:
             sock.setblocking(False)
             sock.connect_ex(("127.0.0.1", port))
         with pytest.raises(PeerUnreachable) as caught:
-            await dial(PeerAddress("GATE", "127.0.0.1", port))
+            await dial(PeerAddress("GATE", "127.0.0.1", port), QUICK)
         for sock in waiting:
             sock.close()
     assert caught.value.cause == "silent"
@@ -171,7 +177,7 @@ async def test_no_association_comes_about(play: Play, error: type[DimseError], s
     before = asyncio.all_tasks()
     async with impostor(play) as peer:
         with pytest.raises(error, match=sentence):
-            await dial(peer)
+            await dial(peer, limits_for(error))
     assert asyncio.all_tasks() == before
 
 
@@ -210,17 +216,19 @@ async def test_rejections_are_told_apart(triple: tuple[int, int, int]) -> None:
 
 
 async def test_giving_up_the_wait_closes_the_connection() -> None:
-    gone = asyncio.Event()
+    asked, gone = asyncio.Event(), asyncio.Event()
 
     async def play(reader: Reader, writer: Writer) -> None:
         assert (await read_pdu(reader))[0] == 1
+        asked.set()
         assert (await read_pdu(reader))[0] == 7
         assert await reader.read() == b""
         gone.set()
 
     async with impostor(play) as peer:
         dialing = asyncio.ensure_future(dial(peer, Limits()))
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):
+            await asked.wait()
         dialing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await dialing
@@ -287,7 +295,7 @@ IN_AN_ASSOCIATION: dict[str, tuple[Play, type[AssociationEnded], str]] = {
 async def test_what_waits_for_a_response_ends(play: Play, error: type[AssociationEnded], sentence: str) -> None:
     before = asyncio.all_tasks()
     async with impostor(play) as peer:
-        association = await dial(peer)
+        association = await dial(peer, limits_for(error))
         with pytest.raises(error, match=sentence):
             await association.echo()
         assert not association.usable
@@ -311,7 +319,7 @@ ITERATING = IN_AN_ASSOCIATION | {
 @pytest.mark.parametrize(("play", "error", "sentence"), ITERATING.values(), ids=ITERATING)
 async def test_an_iteration_over_responses_ends_the_same_way(play: Play, error: type[AssociationEnded], sentence: str) -> None:
     async with impostor(play) as peer:
-        association = await dial(peer)
+        association = await dial(peer, limits_for(error))
         with pytest.raises(error, match=sentence):
             async for _ in association.find(STUDY_ROOT_FIND, b"ab"):
                 raise AssertionError("nothing was found")
@@ -322,7 +330,7 @@ async def test_an_iteration_over_responses_ends_the_same_way(play: Play, error: 
 async def test_a_find_that_stalls_after_some_responses() -> None:
     found = message(5, response(0x8020, 1, 0xFF00, data_set=True), b"ab")
     async with impostor(saying(ACCEPTANCE, b"", found * 3)) as peer:
-        association = await dial(peer)
+        association = await dial(peer, QUICK)
         count = 0
         with pytest.raises(PeerSilent, match=r"no response for 1 s"):
             async for one in association.find(STUDY_ROOT_FIND, b"ab"):
@@ -338,7 +346,7 @@ async def endless() -> AsyncIterator[bytes]:
 
 async def test_a_peer_that_does_not_read_what_is_stored() -> None:
     async with impostor(saying(ACCEPTANCE)) as peer:
-        association = await dial(peer)
+        association = await dial(peer, QUICK)
         async with asyncio.timeout(60):
             with pytest.raises(PeerSilent, match=r"left what we send unread for 1 s"):
                 await association.store(SopInstance(CT_STORAGE, "1.2", EXPLICIT, endless()))
@@ -400,7 +408,7 @@ async def test_a_status_that_comes_before_the_data_set_is_complete() -> None:
 
 async def test_a_peer_that_does_not_agree_to_a_release_is_left() -> None:
     async with impostor(saying(ACCEPTANCE, b"", b"")) as peer:
-        association = await dial(peer)
+        association = await dial(peer, QUICK)
         async with asyncio.timeout(60):
             await association.release()
         assert isinstance(association.end, PeerSilent)

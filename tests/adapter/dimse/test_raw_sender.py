@@ -335,6 +335,8 @@ def test_a_complete_data_set_is_stored_though_the_peer_is_gone() -> None:
         with connected(server.port) as scu:
             scu.send_message(1, store_rq(CT_STORAGE, "1.2"), b"abcd")
             eventually(lambda: gate and server.recorder.bytes == len(scu.sent))
+            (association,) = server.server._registry.connections
+        eventually(lambda: association._lost)  # an answer that goes out before would be met with a reset
         assert not done
         server.loop.call_soon_threadsafe(lambda: gate[0].set())
         summary = server.recorder.end()
