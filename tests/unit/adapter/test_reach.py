@@ -193,14 +193,14 @@ async def test_a_store_that_gives_no_answer(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         sentence = f"127.0.0.1:{port} gives no answer: is a firewall or NetworkPolicy in the way?"
-        found = await Walker(f"http://127.0.0.1:{port}/dicom-web", tmp_path, timeout=0.2).obstacle()
+        found = await Walker(f"http://127.0.0.1:{port}/dicom-web", tmp_path, timeout=1.0).obstacle()
         assert found == ("list", "Unreachable", sentence)
 
 
 async def test_a_firewall_that_drops(tmp_path: Path) -> None:
     with dropped_port() as port:
         sentence = f"127.0.0.1:{port} gives no answer: is a firewall or NetworkPolicy in the way?"
-        assert await Walker(f"http://127.0.0.1:{port}/x", tmp_path, timeout=0.2).obstacle() == ("TCP", "Unreachable", sentence)
+        assert await Walker(f"http://127.0.0.1:{port}/x", tmp_path, timeout=1.0).obstacle() == ("TCP", "Unreachable", sentence)
 
 
 async def test_a_certificate_of_an_unknown_authority_is_told_with_its_name(tmp_path: Path) -> None:
