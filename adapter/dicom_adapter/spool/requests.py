@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, get_args
@@ -73,17 +73,18 @@ def perform(spool: Spool, request: Request) -> Iterator[list[Done]]:
     while batch := list(islice(entries, BATCH)):
         done: list[Done] = []
         try:
-            done += (Done(request.action, request.destination, entry) for entry in batch if _act(spool, request, entry))
+            done += (Done(request.action, request.destination, entry) for entry in _act(spool, request, batch))
         except OSError:
             yield done
             raise
         yield done
 
 
-def _act(spool: Spool, request: Request, entry: Entry) -> bool:
+def _act(spool: Spool, request: Request, batch: Sequence[Entry]) -> Iterator[Entry]:
     if request.action == "discard":
-        return spool.remove(request.destination, entry, request.state)
-    return request.state == FAILED and spool.retry(request.destination, entry)
+        yield from (entry for entry in batch if spool.remove(request.destination, entry, request.state))
+    elif request.state == FAILED:
+        yield from spool.retry(request.destination, batch)
 
 
 @dataclass(slots=True)

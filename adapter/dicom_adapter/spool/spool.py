@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import google_crc32c
@@ -30,6 +30,7 @@ import google_crc32c
 from dicom_adapter import messages
 from dicom_adapter.spool import errors
 from dicom_adapter.spool.commit import DirectorySync
+from dicom_adapter.spool.counts import Counts, Tally
 from dicom_adapter.spool.entry import FAILED, INCOMING, READY, REQUESTS, Entry, directory, is_destination, measure
 from dicom_adapter.spool.errors import SpoolError, SpoolFaulty, SpoolFull
 from dicom_adapter.spool.storage import Storage
@@ -64,27 +65,11 @@ class Draft:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What waits in one directory."""
-
-    instances: int = 0
-    bytes: int = 0
-
-
-@dataclass(slots=True)
 class Trouble:
     """The last error at writing, until an instance is taken again; `final` until the next start."""
 
     error: SpoolError | None = None
     final: SpoolFaulty | None = None
-
-
-@dataclass(slots=True)
-class Counts:
-    """Of one destination."""
-
-    ready: Tally = field(default_factory=Tally)
-    failed: Tally = field(default_factory=Tally)
 
 
 class Spool:
@@ -124,7 +109,7 @@ class Spool:
         for name, counts in self.counts.items():
             counts.ready = self._count(directory(name, READY))
             counts.failed = self._count(directory(name, FAILED))
-        for name in [name for name, counts in self.counts.items() if name not in self.destinations and not _any(counts)]:
+        for name in [name for name, counts in self.counts.items() if name not in self.destinations and counts.none]:
             del self.counts[name]
         whole = storage.whole()
         self._most = whole if self._bounds.max_bytes is None else min(whole, self._bounds.max_bytes)
@@ -137,8 +122,7 @@ class Spool:
         for name in self.storage.scan(path):
             if (found := measure(name)) is not None:
                 number, length = found
-                tally.instances += 1
-                tally.bytes += length
+                tally.add(length)
                 self._last_id = max(self._last_id, number)
             elif path.endswith(f"/{READY}"):
                 self.storage.rename(f"{path}/{name}", f"{path.removesuffix(READY)}{FAILED}/{name}")  # not ours: it is kept, not sent
@@ -260,9 +244,7 @@ class Spool:
             self._used += entry.length * len(destinations) - draft.reserved
             draft.reserved = 0
             for name in destinations:
-                ready = self.counts[name].ready
-                ready.instances += 1
-                ready.bytes += entry.length
+                self.counts[name].ready.add(entry.length)
 
     def _sync(self, path: str) -> DirectorySync:
         with self._lock:
@@ -347,7 +329,7 @@ class Spool:
         if state == FAILED:
             self._forget_story(destination, entry)
         if there:
-            self._count_down(destination, entry, state)
+            self._tally(destination, entry, state, -1)
         return there
 
     def fail(self, destination: str, entry: Entry, story: bytes) -> None:
@@ -361,40 +343,43 @@ class Spool:
             self.storage.close(file)
         self.storage.rename(f"{directory(destination, READY)}/{entry.name}", f"{failed}/{entry.name}")
         self.storage.sync_directory(failed)
-        self._count_down(destination, entry, READY)
-        with self._lock:
-            self.counts[destination].failed.instances += 1
-            self.counts[destination].failed.bytes += entry.length
+        self._tally(destination, entry, READY, -1)
+        self._tally(destination, entry, FAILED, 1)
 
-    def retry(self, destination: str, entry: Entry) -> bool:
-        """Back from `failed` to `ready`. Tells whether it was there. Raises OSError."""
+    def retry(self, destination: str, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """Back from `failed` to `ready`, with one sync: gives those that were there, safe or not. Raises OSError after them."""
         failed, ready = directory(destination, FAILED), directory(destination, READY)
-        try:
-            self.storage.rename(f"{failed}/{entry.name}", f"{ready}/{entry.name}")
-        except FileNotFoundError:
-            return False
-        self.storage.sync_directory(ready)
-        self._forget_story(destination, entry)
-        self._count_down(destination, entry, FAILED)
-        with self._lock:
-            self._used += entry.length
-            self.counts[destination].ready.instances += 1
-            self.counts[destination].ready.bytes += entry.length
-        return True
+        back: list[Entry] = []
+        error: OSError | None = None
+        for entry in entries:
+            try:
+                self.storage.rename(f"{failed}/{entry.name}", f"{ready}/{entry.name}")
+            except FileNotFoundError:
+                continue
+            except OSError as why:
+                error = why
+                break
+            back.append(entry)
+        if back:
+            try:
+                self.storage.sync_directory(ready)
+            except OSError as why:
+                error = why
+        for entry in back:
+            self._tally(destination, entry, FAILED, -1)
+            self._tally(destination, entry, READY, 1)
+            yield entry
+            self._forget_story(destination, entry)
+        if error is not None:
+            raise error
 
     def _forget_story(self, destination: str, entry: Entry) -> None:
         with contextlib.suppress(FileNotFoundError):
             self.storage.unlink(f"{directory(destination, FAILED)}/{entry.name}.json")
 
-    def _count_down(self, destination: str, entry: Entry, state: str) -> None:
+    def _tally(self, destination: str, entry: Entry, state: str, by: int) -> None:
         with self._lock:
             counts = self.counts[destination]
-            tally = counts.ready if state == READY else counts.failed
-            tally.instances -= 1
-            tally.bytes -= entry.length
+            (counts.ready if state == READY else counts.failed).add(entry.length, by)
             if state == READY:
-                self._used -= entry.length
-
-
-def _any(counts: Counts) -> bool:
-    return bool(counts.ready.instances or counts.failed.instances)
+                self._used += by * entry.length

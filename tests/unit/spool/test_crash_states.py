@@ -100,7 +100,7 @@ def work(machine: Machine, *, sizes: tuple[int, ...], destinations: tuple[str, .
     data, entry = entries.pop(0)
     spool.fail(destinations[0], entry, b"{}")
     machine.step("refused", "")
-    assert spool.retry(destinations[0], entry)
+    assert list(spool.retry(destinations[0], [entry])) == [entry]
     machine.step("tried again", "")
 
 

@@ -27,8 +27,9 @@ ALL = Request("retry", "dicomStore", "failed", None)
 class Watched(Disk):
     """Tells how far the directory of what has failed is read ahead of what is done with it, and saves the fsyncs."""
 
-    given = done = ahead = 0
+    given = done = ahead = syncs = 0
     broken = ""
+    deaf = False
 
     def scan(self, path: str) -> Iterator[str]:
         for name in super().scan(path):
@@ -43,7 +44,10 @@ class Watched(Disk):
         super().rename(old, new)
         self.done += 1
 
-    def sync_directory(self, path: str) -> None: ...
+    def sync_directory(self, path: str) -> None:
+        self.syncs += 1
+        if self.deaf:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def failed(root: Path, count: int) -> list[Entry]:
@@ -131,6 +135,25 @@ def test_what_was_done_before_the_disk_failed_is_told(tmp_path: Path) -> None:
     disk.broken = names[4]
     served = perform(spool, Request("retry", "dicomStore", "failed", tuple(names)))
     assert [one.entry.name for one in next(served)] == names[:4]
+    with pytest.raises(OSError, match="Input/output error"):
+        next(served)
+
+
+def test_a_batch_is_made_safe_at_once(tmp_path: Path) -> None:
+    failed(tmp_path, 10)
+    spool, disk = opened(tmp_path)
+    before = disk.syncs
+    assert [len(batch) for batch in perform(spool, ALL)] == [10]
+    assert disk.syncs == before + 1
+
+
+def test_what_has_come_back_is_delivered_although_it_cannot_be_made_safe(tmp_path: Path) -> None:
+    entries = failed(tmp_path, 10)
+    spool, disk = opened(tmp_path)
+    disk.deaf = True
+    served = perform(spool, ALL)
+    assert {one.entry for one in next(served)} == set(entries)
+    assert spool.counts["dicomStore"].ready.instances == 10
     with pytest.raises(OSError, match="Input/output error"):
         next(served)
 

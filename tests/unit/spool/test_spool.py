@@ -379,8 +379,8 @@ def test_counts_follow_every_way_out() -> None:
     spool.fail("dicomStore", entries[1], b"{}")
     counts = spool.counts["dicomStore"]
     assert (counts.ready.instances, counts.failed.instances, spool.used) == (1, 1, 1000)
-    assert spool.retry("dicomStore", entries[1])
-    assert not spool.retry("dicomStore", entries[1])
+    assert list(spool.retry("dicomStore", entries)) == [entries[1]], "the others are not there"
+    assert not list(spool.retry("dicomStore", entries))
     assert (counts.ready.instances, counts.failed.instances, spool.used) == (2, 0, 2000)
 
 
