@@ -112,6 +112,15 @@ async def _is(exporter: Exporter, what: str, reason: str) -> bool:
     return bool((await exporter.status())[what]["reason"] == reason)
 
 
+async def described(exporter: Exporter) -> None:
+    """Waits until it has read the settings of the subscription: the only GET that is answered with 200."""
+
+    async def read() -> bool:
+        return 'dicomweb_requests_total{code="200",method="GET"} 1.0' in (await exporter.get("/metrics"))[1]
+
+    await exporter.poll(read)
+
+
 async def test_a_store_that_breaks_off_in_the_middle_is_asked_again() -> None:
     async with scene() as (store, pubsub, node):
         small, large = generated(10_000), generated(6 << 20)
@@ -224,6 +233,7 @@ async def test_where_the_subscription_has_a_policy_the_message_is_only_put_off()
         delivery = {"maxDeliveryAttempts": 1, "deadLetter": {"topic": DEAD}}
         text = store.add(generated(100))
         async with Exporter(spec(store, pubsub, node.port, delivery=delivery)) as exporter:
+            await described(exporter)
             (one,) = await pubsub.publish(text)
             message = (await pubsub.until(lambda found: found[one].deadlines))[one]
             assert (message.deadlines, message.acks) == ((10,), 0)

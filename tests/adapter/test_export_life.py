@@ -8,7 +8,7 @@ import random
 import signal
 from pathlib import Path
 
-from tests.adapter.test_export import becomes, counted
+from tests.adapter.test_export import becomes, counted, described
 from tests.support.adapter import COMMAND, run
 from tests.support.dicom import generated
 from tests.support.exporting import Exporter, StoreNode, WadoStore, scene, spec
@@ -72,16 +72,12 @@ async def test_what_takes_longer_than_its_deadline_stays_ours() -> None:
     async with WadoStore() as store, PubSub(deadline=4, shortest=1) as pubsub, StoreNode() as node:
         node.delay = 4.5
         async with Exporter(spec(store, pubsub, node.port)) as exporter:
-            await exporter.poll(lambda: _described(exporter))  # the service has 10 s at least, which are assumed before
+            await described(exporter)  # the service has 10 s at least, which are assumed before
             ids = await pubsub.publish(*(store.add(generated(1000)) for _ in range(4)))
             messages = await pubsub.acknowledged(ids)
             assert {messages[one].deliveries for one in ids} == {1}
             assert any(len(messages[one].deadlines) > 2 for one in ids)
             assert "dicom_export_lease_expired_total 0.0" in (await exporter.get("/metrics"))[1]
-
-
-async def _described(exporter: Exporter) -> bool:
-    return 'dicomweb_requests_total{code="200",method="GET"} 1.0' in (await exporter.get("/metrics"))[1]
 
 
 async def test_a_large_image_is_streamed() -> None:

@@ -16,9 +16,9 @@ from tests.support.store import failed_json, stored_json
 from tests.support.vitals import MEGABYTE
 
 Act = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-TIMEOUT = 2
+TIMEOUT = 3
 ZEROES = bytes(1 << 20)
-LATE = "Store took longer than 2 s"
+LATE = "Store took longer than 3 s"
 
 
 def answer(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:

@@ -17,6 +17,7 @@ from dicom_adapter.dimse import DimseServer, Handlers, Limits, Status, StoreRequ
 from dicom_adapter.part10 import FileMeta
 from tests.support.adapter import Adapter
 from tests.support.dicom import Instance
+from tests.support.orthanc import free_port
 from tests.support.pubsub import SUBSCRIPTION, PubSub
 from tests.support.store import FaultStore
 
@@ -175,8 +176,8 @@ class StoreNode:
             observer=_Quiet(),
             access=self._access,
         )
+        self.port = self.port or free_port()  # none that a connection may have taken when it listens again
         await server.start(self.host, self.port)
-        self.port = server.port
         self._server = server
 
     async def stop(self) -> None:

@@ -10,6 +10,8 @@ import ssl
 from collections.abc import Callable
 from typing import Self
 
+from tests.support.orthanc import free_port
+
 _PIECE = 1 << 16
 
 
@@ -35,8 +37,8 @@ class Relay:
 
     async def up(self) -> None:
         """Listens, on the same port as before."""
+        self.port = self.port or free_port()  # none that a connection may have taken when it listens again
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=_PIECE, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """Refuses connections and resets those that are open, wherever they are."""
