@@ -142,11 +142,12 @@ ONCE = {"logLevel": "Debug", "delivery": {"retry": {"maxAttempts": 1}}}
 
 async def test_every_answer_of_a_store_becomes_the_documented_status_comment_and_log_line() -> None:
     instances = [generated() for _ in TABLE]
-    async with FaultStore() as store, Adapter(store.url, spec=ONCE) as adapter:
-        for one, (reply, *_) in zip(instances, TABLE.values(), strict=True):
-            if isinstance(reply.body, str):
-                reply.body = reply.body.replace("@UID@", one.sop_instance_uid)
-            store.script.extend([reply] * (2 if reply.instead == "reset" else 1))  # the first may have met a connection that idled too long
+    replies = {one.sop_instance_uid: reply for one, (reply, *_) in zip(instances, TABLE.values(), strict=True)}
+    for uid, reply in replies.items():
+        if isinstance(reply.body, str):
+            reply.body = reply.body.replace("@UID@", uid)
+    # By image, not one after the other: the request that is reset may have met a connection that idled too long, and is made once more.
+    async with FaultStore(reply=lambda post: replies[post.uid]) as store, Adapter(store.url, spec=ONCE) as adapter:
         wire = [(one.sop_class_uid, one.sop_instance_uid, one.transfer_syntax_uid, one.data_set) for one in instances]
         outcomes = await asyncio.to_thread(send_instances, "127.0.0.1", adapter.port, "GATE", "CT1", wire)
         where = f"127.0.0.1:{store.port}"
