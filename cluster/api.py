@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from cluster.supervision import Supervisor
 READY_TIMEOUT = 120.0
 # The ports are free when they are picked and may be taken a moment later: then other ones are picked.
 ATTEMPTS = 3
+PORTS = range(30_000, 32_768)
 
 
 class Restart(Exception):
@@ -95,12 +97,18 @@ def serve(supervisor: Supervisor, kube: Path, directory: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Pick loopback ports that nothing listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Pick loopback ports that nothing listens on.
+
+    None of those that Linux gives to whoever wants any (from 32768): an API server that starts anew must find its own free.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ClusterError(f"no {count} free ports between {PORTS[0]} and {PORTS[-1]}: end what listens there.")
 
 
 def port_was_taken(directory: Path) -> bool:

@@ -18,9 +18,15 @@ TEMPLATE = ("spec", "template")
 DICOM_PORT = {"name": "dicom", "port": 2575, "targetPort": "dicom", "protocol": "TCP"}
 
 
-def children(namespace: Namespace, name: str = "ct-east") -> set[tuple[str, str]]:
-    selector = f"app.kubernetes.io/instance={name},app.kubernetes.io/managed-by=dicom-operator"
-    return {(plural, item["metadata"]["name"]) for plural in OWNED for item in namespace.all(plural, selector)}
+def children(namespace: Namespace) -> set[tuple[str, str]]:
+    return {child for child, _ in owners(namespace)}
+
+
+def owners(namespace: Namespace) -> set[tuple[tuple[str, str], str]]:
+    """The children, each with the uid of its owner."""
+    selector = "app.kubernetes.io/instance=ct-east,app.kubernetes.io/managed-by=dicom-operator"
+    found = ((plural, item["metadata"]) for plural in OWNED for item in namespace.all(plural, selector))
+    return {((plural, metadata["name"]), metadata["ownerReferences"][0]["uid"]) for plural, metadata in found}
 
 
 ALL = {
@@ -320,15 +326,8 @@ def test_an_adapter_of_the_same_name_can_follow_at_once(namespace: Namespace):
     namespace.adapter()
     namespace.serve()
     namespace.delete("dicomadapters", "ct-east")
-    created = namespace.adapter(aeTitle="SECOND")
-    wait_until(
-        "all children belong to the new one",
-        lambda: (
-            children(namespace) == ALL
-            and {namespace.get(*child)["metadata"]["ownerReferences"][0]["uid"] for child in ALL} == {created["metadata"]["uid"]}
-        ),
-        seconds=90,
-    )
+    uid = namespace.adapter(aeTitle="SECOND")["metadata"]["uid"]
+    wait_until("all children belong to the new one", lambda: owners(namespace) == {(child, uid) for child in ALL}, seconds=90)
     assert namespace.events("NameConflict") == []  # what waits for the garbage collector is nobody's fault
 
 

@@ -17,7 +17,7 @@ from tests.support.kubernetes import wait_until
 
 def candidate(environment: dict[str, str], namespace: Namespace) -> OperatorProcess:
     flags = (f"--namespace={namespace.name}", f"--operator-namespace={namespace.name}", "--lease=dicom-operator")
-    return OperatorProcess(environment, (*flags, "--relist-seconds=60", "--probe-seconds=1"))
+    return OperatorProcess(environment, (*flags, "--relist-seconds=3600", "--probe-seconds=1"))  # so that listings can be counted
 
 
 @pytest.fixture
@@ -57,7 +57,8 @@ def test_when_the_leader_crashes_the_other_works(namespace: Namespace, pair):
     assert lease(namespace)["leaseTransitions"] == 1
     assert standby.metric("dicom_operator_api_requests_total", verb="list", resource="deployments") == listings  # its caches were warm
     assert namespace.condition("Ready", "before")["status"] == "True"
-    assert standby.metric("dicom_operator_adapter_condition", name="before", type="Ready", status="True") == 1
+    looked_at = {"name": "before", "type": "Ready", "status": "True"}
+    wait_until("it has looked at the other too", lambda: standby.metric("dicom_operator_adapter_condition", **looked_at) == 1)
 
 
 def test_a_clean_stop_hands_over_and_writes_nothing_but_the_lease(namespace: Namespace, pair):
@@ -90,6 +91,7 @@ def test_a_leader_that_was_stopped_and_wakes_writes_nothing(api: Api, namespace:
         namespace.serve()
         with candidate(dict(api.server.environment), namespace) as new:
             new.wait_ready()
+            wait_until("all is told", lambda: namespace.events("AdapterReady"))  # what is on its way already cannot be held back
             proxy.refuse = note
             assert old.process is not None
             old.process.send_signal(signal.SIGSTOP)

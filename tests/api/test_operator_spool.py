@@ -62,8 +62,8 @@ def test_what_the_spools_hold_is_told_and_fewer_replicas_wait_for_it(served: tup
     wait_until("event", lambda: [event["message"] for event in namespace.events("DeliveryBacklogged")] == ["it is Backlogged"])
     wait_until("event", lambda: namespace.events("InstancesRefused"))
     namespace.change(replicas=1)
+    wait_until("the other has told it too", lambda: namespace.condition("Reconciling").get("message") == WAITS.format(1))
     assert namespace.get("statefulsets", "ct-east")["spec"]["replicas"] == 2
-    assert namespace.condition("Reconciling")["message"] == WAITS.format(1)
     orders = json.loads(namespace.get("configmaps", "ct-east")["data"]["orders.json"])
     assert orders == {"generation": generation(namespace), "replicas": 1, "suspend": False}
     page.answer = report(**spool(generation=generation(namespace) - 1, closed=True))

@@ -181,12 +181,32 @@ def test_no_node_has_room(namespace: Namespace):
     assert namespace.wait_condition("Ready", "Unschedulable")["message"] == condition["message"]
 
 
-def test_a_quota(namespace: Namespace):
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"}, "spec": {"hard": {"pods": "0"}}}
+def wait_refused(namespace: Namespace, plural: str, body: dict[str, Any], sentence: str) -> None:
+    """Waits until the API server refuses such an object with this sentence: what it reads of policies and quotas is a moment old."""
+
+    def in_force() -> bool:
+        try:
+            namespace.api.create(namespace.path(plural) + "?dryRun=All", {"apiVersion": "v1", "metadata": {"name": "x"}, **body})
+        except Refused as refusal:
+            return sentence in refusal.message
+        return False
+
+    wait_until(f"{sentence} is in force", in_force)
+
+
+POD: dict[str, Any] = {"kind": "Pod", "spec": {"containers": [{"name": "x", "image": "x"}]}}
+SERVICE: dict[str, Any] = {"kind": "Service", "spec": {"type": "LoadBalancer", "ports": [{"port": 104}]}}
+
+
+def allow_none(namespace: Namespace, what: str, plural: str, body: dict[str, Any]) -> None:
+    """A quota under which an object like this one is too many."""
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"}, "spec": {"hard": {what: "0"}}}
     namespace.api.create(f"/api/v1/namespaces/{namespace.name}/resourcequotas", quota)
-    wait_until(
-        "quota counts", lambda: namespace.api.get(f"/api/v1/namespaces/{namespace.name}/resourcequotas/team").get("status", {}).get("hard")
-    )
+    wait_refused(namespace, plural, body, "exceeded quota: team")
+
+
+def test_a_quota(namespace: Namespace):
+    allow_none(namespace, "pods", "pods", POD)
     namespace.adapter()
     ready = namespace.wait_condition("Ready", "ReplicaFailure")
     assert "is forbidden: exceeded quota: team" in ready["message"]
@@ -206,16 +226,7 @@ def test_an_admission_policy_that_refuses_the_pods(namespace: Namespace):
     ):
         body = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
         namespace.api.create(f"{root}/{plural}", body)
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
-
-    def in_force() -> bool:
-        try:
-            namespace.api.create(namespace.path("pods") + "?dryRun=All", pod)
-        except Refused as refusal:
-            return sentence in refusal.message
-        return False
-
-    wait_until("the policy is in force", in_force)
+    wait_refused(namespace, "pods", POD, sentence)
     namespace.adapter()
     ready = namespace.wait_condition("Ready", "ReplicaFailure")
     assert ready["message"].startswith('pods "ct-east-')
@@ -254,11 +265,7 @@ def test_annotations_that_are_too_long_together(namespace: Namespace):
 
 
 def test_an_object_that_the_api_server_refuses(namespace: Namespace):
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "team"}, "spec": {"hard": {"services.loadbalancers": "0"}}}
-    namespace.api.create(f"/api/v1/namespaces/{namespace.name}/resourcequotas", quota)
-    wait_until(
-        "quota counts", lambda: namespace.api.get(f"/api/v1/namespaces/{namespace.name}/resourcequotas/team").get("status", {}).get("hard")
-    )
+    allow_none(namespace, "services.loadbalancers", "services", SERVICE)
     namespace.adapter()
     ready = namespace.wait_condition("Ready", "Rejected")
     assert ready["message"].startswith("the API server refused Service 'ct-east': services \"ct-east\" is forbidden: exceeded quota: team")

@@ -60,6 +60,7 @@ def test_what_an_earlier_release_made_is_taken_over(api: Api, namespace: Namespa
         deployment = namespace.get("deployments", "ct-east")
         assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
         assert old_pod["metadata"]["uid"] in {pod["metadata"]["uid"] for pod in namespace.all("pods")}
+        wait_until("its pod is there", lambda: rolled(namespace))
         for pod in namespace.all("pods"):
             namespace.pod_ready(pod)
         namespace.wait_condition("Ready", "Available")
@@ -70,6 +71,13 @@ def test_what_an_earlier_release_made_is_taken_over(api: Api, namespace: Namespa
         assert one == other, fresh
         assert namespace.events("ChildRestored") == []
         assert namespace.events("NameConflict") == []
+
+
+def rolled(namespace: Namespace) -> bool:
+    """Whether the Deployment controller has made the pods of the newest template."""
+    found = namespace.get("deployments", "ct-east")
+    status = found["status"]
+    return bool(status.get("observedGeneration") == found["metadata"]["generation"] and status.get("updatedReplicas") == 1)
 
 
 def plain(deployment: dict[str, Any], name: str) -> Any:

@@ -55,6 +55,7 @@ async def test_a_typo_in_the_store_comes_to_be_in_kubectl_get(
     patient_operator: OperatorProcess, api_server: ApiServer, namespace: Namespace
 ) -> None:
     def tell(sentence: str) -> dict[str, str]:
+        namespace.wait_condition("Ready", "Available")
         namespace.wait_condition("StoreReachable", "NotFound")
         wait_until("event", lambda: [event["message"] for event in namespace.events("StoreUnavailable")] == [sentence])
         return wide(api_server, namespace)

@@ -57,9 +57,16 @@ class ApiServer:
         self._temporary.cleanup()
 
     def restart(self) -> None:
-        """Kill the API server and let it start anew; etcd keeps what was stored."""
+        """Have the API server killed and started anew; etcd keeps what was stored. It may answer for a moment yet: see `started`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGUSR1)
+
+    def started(self) -> str:
+        """When the API server that answers now was started; "" while none is ready."""
+        if self.kubectl("get", "--raw=/readyz", check=False).returncode != 0:
+            return ""
+        lines = self.kubectl("get", "--raw=/metrics", check=False).stdout.splitlines()
+        return next((line.split()[1] for line in lines if line.startswith("process_start_time_seconds ")), "")
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -100,6 +107,13 @@ class ApiServer:
 
     def audited(self) -> Iterator[dict[str, Any]]:
         """The requests that the server has answered, in order, as audit.k8s.io/v1 Events."""
-        with self.audit_log.open() as lines:
-            for line in lines:
-                yield json.loads(line)
+        return whole_lines(self.audit_log)
+
+
+def whole_lines(log: Path) -> Iterator[dict[str, Any]]:
+    """The JSON lines of a file; one that is just being written is none yet."""
+    with log.open() as lines:
+        for line in lines:
+            if not line.endswith("\n"):
+                return
+            yield json.loads(line)

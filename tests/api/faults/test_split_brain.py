@@ -36,6 +36,7 @@ def test_a_leader_that_sleeps_past_its_lease_wakes_and_writes_nothing(
         wait_right(namespace)
         for port in range(105, 115 if long else 106):
             leader, proxy = wait_until("one leads", lambda: next((one for one in pair if leads(one[0])), None), every=0.3)  # type: ignore[misc]
+            proxy.settle(namespace.name)  # what is on its way already cannot be held back
             leader.pause()
             namespace.patch("dicomadapters", "ct-east", {"spec": {"port": port}})
             wait_right(namespace)

@@ -76,6 +76,7 @@ def test_a_child_that_is_disowned_is_left_alone_until_it_goes(
     namespace.adapter(replicas=2)
     wait_right(namespace)
     for plural, name in sorted(children(namespace, "ct-east")):
+        proxy.settle(namespace.name)
         since = len(proxy.requests)
         namespace.patch(plural, name, {"metadata": {"ownerReferences": None}})
         namespace.wait_condition("Applied", "NameConflict")
