@@ -192,11 +192,23 @@ class Association(ABC):
 
     def _write(self, data: bytes) -> None:
         if self._connection.is_closing():  # asyncio logs a line for each write on a connection that has failed
+            self._unheard()
             return
         try:
             self._connection.write(data)
         except RuntimeError:  # uvloop: closed under us, for the attempt to connect was cancelled just when it had come about
             self._connection.abort()
+
+    def _unheard(self) -> None:
+        """What is sent goes nowhere: who sends waits to hear of it, and lets `lost` have its turn.
+
+        That comes at once, or when the peer has read what was sent before: as long as any peer may take for that.
+        """
+        if self._exchange is not None:
+            self._exchange.outlet.pause()
+            if self._silence.unread_since is None:
+                self._silence.unread_since = self._loop.time()
+                self._set_timer()
 
     def _carry_out(self, outputs: Iterable[Output]) -> None:
         for output in outputs:

@@ -95,8 +95,9 @@ class Outlet:
         return len(self._queue)
 
     def pause(self) -> None:
-        """The peer does not read as fast as we write."""
-        self._writable.clear()
+        """The peer does not read as fast as we write, or not at all any more."""
+        if self._end is None:
+            self._writable.clear()
 
     def resume(self) -> None:
         """It has caught up."""

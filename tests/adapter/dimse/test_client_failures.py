@@ -387,6 +387,24 @@ async def test_a_store_that_is_interrupted(interruption: bytes, error: type[Asso
         await association.release()
 
 
+async def test_a_store_whose_connection_fails_while_it_writes_goes_no_further() -> None:
+    """Its source need not wait for anything, and so nobody else would have a turn: not even who has to tell it."""
+    given = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal given
+        for given in range(1, 1000):
+            if given == 3:
+                association._association._connection.abort()  # what a write does that meets a reset
+            yield bytes(20_000)
+
+    async with impostor(saying(ACCEPTANCE)) as peer:
+        association = await dial(peer)
+        with pytest.raises(AssociationLost):
+            await association.store(SopInstance(CT_STORAGE, "1.2", EXPLICIT, body()))
+    assert given == 3
+
+
 async def test_a_status_that_comes_before_the_data_set_is_complete() -> None:
     async def play(reader: Reader, writer: Writer) -> None:
         await read_pdu(reader)

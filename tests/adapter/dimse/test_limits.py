@@ -4,15 +4,16 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, suppress
 from typing import cast
 
 import pytest
 import uvloop
 
-from dicom_adapter.dimse import Peer, Status, StoreRequest
+from dicom_adapter.dimse import Handlers, Peer, QueryRequest, Response, Status, StoreRequest
 from dicom_adapter.dimse.association import Connection, reset
+from dicom_adapter.dimse.sopclasses import STUDY_ROOT_FIND
 from dicom_adapter.dimse.transport import FIRST_READ_BYTES
 from tests.adapter.dimse.serving import Keeper, Serving, eventually, serving
 from tests.support.rawscu import (
@@ -28,11 +29,14 @@ from tests.support.rawscu import (
     ConnectionClosed,
     RawScu,
     associate_rq,
+    command_set,
     context,
     echo_rq,
     pdata,
     pdv,
+    short,
     store_rq,
+    uid,
 )
 
 REQUEST = associate_rq("GATE", "CT1", [context(1, CT_STORAGE, EXPLICIT), context(3, VERIFICATION, IMPLICIT)])
@@ -189,6 +193,38 @@ def test_a_peer_that_reads_nothing_is_dropped() -> None:
         assert summary.outcome == "aborted"
         assert summary.reason == "it left our answers unread for 2 s (spec.limits.dimseTimeoutSeconds)"
         scu.close()
+
+
+def test_a_peer_that_has_closed_and_reads_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had coming is still to be sent: a handler that has more for it waits for that no longer than for any reader."""
+    monkeypatch.setattr("dicom_adapter.dimse.transport.WRITE_BUFFER_BYTES", 1 << 30)  # it is little enough to be taken
+    closed = asyncio.Event()
+    begun: list[bool] = []
+    ended: list[bool] = []
+
+    async def find(request: QueryRequest) -> AsyncGenerator[Response, None]:
+        try:
+            yield Response(Status(0xFF00), bytes(2_000_000))
+            begun.append(True)
+            await closed.wait()
+            for _ in range(1000):
+                yield Response(Status(0xFF00), b"ab")
+        finally:
+            ended.append(True)
+
+    with serving(handlers=Handlers(find=find), dimse_timeout=0.5) as server, RawScu("127.0.0.1", server.port, window=2048) as scu:
+        scu.associate(associate_rq("GATE", "CT1", [context(1, STUDY_ROOT_FIND, EXPLICIT)]))
+        elements = [(0x0002, uid(STUDY_ROOT_FIND)), (0x0100, short(0x20)), (0x0110, short(1)), (0x0700, short(0)), (0x0800, short(1))]
+        scu.send_message(1, command_set(elements), b"ab")
+        eventually(lambda: begun)
+        (association,) = server.server._registry.connections
+        scu.socket.shutdown(socket.SHUT_WR)
+        eventually(association._connection.is_closing)
+        server.loop.call_soon_threadsafe(closed.set)
+        summary = server.recorder.end()
+        assert (summary.outcome, summary.operations) == ("aborted", {})
+        assert summary.reason == "it left our answers unread for 0.5 s (spec.limits.dimseTimeoutSeconds)"
+        assert ended
 
 
 def test_what_is_reset_leaves_nothing_in_the_kernel_and_its_peer_notices() -> None:
