@@ -50,6 +50,7 @@ class WadoStore:
         self.authorizations: set[str] = set()
         self.most = self.now = 0
         self.paths: list[str] = []
+        self.missed: set[str] = set()  # images that were asked for and are not there
         self.listed = 0
 
     async def __aenter__(self) -> Self:
@@ -99,6 +100,7 @@ class WadoStore:
             await asyncio.sleep(self.delay)
             image = self.images.get(request.match_info["uid"])
             if self.status != 200 or image is None:
+                self.missed.add(request.match_info["uid"])
                 return web.Response(status=self.status if self.status != 200 else 404)
             image.asked += 1
             if isinstance(image.fault, int) and image.fault:

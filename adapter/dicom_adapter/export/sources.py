@@ -50,7 +50,10 @@ class Source(Protocol):
 
 
 class PubSubSource:
-    """A subscription. `told` hears what is wrong with it, or that it works again."""
+    """A subscription. `told` hears what is wrong with it, or that it works again.
+
+    Nothing is pulled before its settings have been asked for: they tell how long a message is ours, and who sets one aside.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class PubSubSource:
         self._described = described
         self._leases = Leases(client, expired=expired)
         self._pause = _FIRST_PAUSE
+        self._asked = asyncio.Event()
         self.counts = False
 
     async def run(self) -> None:
@@ -83,10 +87,12 @@ class PubSubSource:
                 self.counts = found.dead_letter_after > 0
                 self._leases.deadline = float(min(max(found.deadline, 1), LONGEST_DEADLINE))
                 self._described(found)
+            self._asked.set()
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
     async def take(self, most: int) -> Sequence[Received]:
         """One pull."""
+        await self._asked.wait()
         try:
             found = await self._client.pull(most)
         except PubSubError as error:
