@@ -25,19 +25,26 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 
 
 class Listener:
-    """Listens on all addresses of a host, and gives each connection a protocol from `factory`."""
+    """Listens on all addresses of a host, and gives each connection a protocol from `factory`; `opened` hears when it has its own."""
 
-    def __init__(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(self, factory: Callable[[], asyncio.BaseProtocol], opened: Callable[[], None] = lambda: None) -> None:
         self._factory = factory
+        self._told = opened
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
         self._opening: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[None] | None] = set()
         self._exhausted = False
 
     @property
     def listening(self) -> bool:
         """Whether it listens."""
         return bool(self._sockets)
+
+    @property
+    def opening(self) -> bool:
+        """Whether somebody has been let in and has no protocol yet."""
+        return bool(self._opening)
 
     @property
     def port(self) -> int:
@@ -74,9 +81,12 @@ class Listener:
             listening.close()
 
     def abort(self) -> None:
-        """Stop listening, and leave alone who has been let in and has no protocol yet."""
+        """Stop listening, and leave alone who has just been let in.
+
+        Whose protocol is on its way gets it: uvloop forgets a connection whose opening is cancelled, open as it is.
+        """
         self.close()
-        for opening in self._opening:
+        for opening in self._opening - self._begun:
             opening.cancel()
 
     def accept(self, listening: socket.socket) -> None:
@@ -99,10 +109,13 @@ class Listener:
 
     def _opened(self, connection: socket.socket, opening: asyncio.Task[None]) -> None:
         self._opening.discard(opening)
-        if opening.cancelled():  # perhaps before its first step
+        self._begun.discard(opening)
+        if opening.cancelled():  # before its first step
             connection.close()
+        self._told()
 
     async def _open(self, connection: socket.socket) -> None:
+        self._begun.add(asyncio.current_task())
         try:
             await self._loop.connect_accepted_socket(self._factory, connection)
         except OSError:

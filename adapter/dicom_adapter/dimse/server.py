@@ -59,7 +59,7 @@ class DimseServer:
         Raises:
             OSError: the port is taken, or the address is not ours.
         """
-        listener = Listener(lambda: SocketProtocol(self._begin, self._buffer))
+        listener = Listener(lambda: SocketProtocol(self._begin, self._buffer), self._registry.notify)
         await listener.open(host, port)
         self._listener = listener
         self._port = listener.port
@@ -98,10 +98,10 @@ class DimseServer:
 
     async def wait_closed(self) -> None:
         """Wait until the last connection is closed and the last handler has returned, after `drain` or `abort`."""
-        await self._registry.until(lambda: not self._is_listening() and not self._registry.connections)
+        await self._registry.until(lambda: not self._lets_in() and not self._registry.connections)
 
-    def _is_listening(self) -> bool:
-        return self._listener is not None and self._listener.listening
+    def _lets_in(self) -> bool:
+        return self._listener is not None and (self._listener.listening or self._listener.opening)
 
     def _is_quiet(self) -> bool:
         return self._registry.aborted or not self._registry.active

@@ -6,12 +6,14 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
+import uvloop
 
 from dicom_adapter.dimse import listener
 from dicom_adapter.dimse.listener import Listener
-from tests.adapter.dimse.nodes import node, settled
+from tests.adapter.dimse.nodes import node
 
 
 class Door:
@@ -101,19 +103,31 @@ async def test_who_is_on_the_way_in_is_left_alone_when_the_server_aborts(door: D
     peer.close()
 
 
-async def test_a_connection_that_comes_about_after_the_abort_of_its_server_is_closed_and_is_no_stranger():
-    async with node() as gate:
-        peer = socket.create_connection(("127.0.0.1", gate.server.port), timeout=5)
-        peer.setblocking(False)
-        door = gate.server._listener
-        assert door is not None
-        door.accept(door._sockets[0])
-        await asyncio.sleep(0)  # its transport is there, its protocol has not heard of it
-        gate.server.abort()
-        assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
-        await settled()
-        peer.close()
-    assert not gate.recorder.foreign
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("turns", range(5))
+def test_who_is_on_the_way_in_when_the_server_aborts_is_closed_and_is_no_stranger(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], turns: int
+):
+    async def main() -> None:
+        async with node() as gate:
+            peer = socket.create_connection(("127.0.0.1", gate.server.port), timeout=5)
+            peer.setblocking(False)
+            door = gate.server._listener
+            assert door is not None
+            door.accept(door._sockets[0])
+            for _ in range(turns):  # its task begins, its transport is there, its protocol hears of it
+                await asyncio.sleep(0)
+            gate.server.abort()
+            async with asyncio.timeout(60):
+                await gate.server.wait_closed()
+                assert not gate.server._registry.connections
+                assert not door.opening
+                assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
+            peer.close()
+        assert not gate.recorder.foreign
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
 
 
 async def test_a_machine_without_ipv6_listens_on_ipv4_alone(monkeypatch: pytest.MonkeyPatch):
