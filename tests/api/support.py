@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -371,9 +372,15 @@ class OperatorProcess:
                 total += float(found[2])
         return total
 
-    def writes(self) -> float:
-        """Requests that could change something."""
-        return sum(self.metric("dicom_operator_api_requests_total", verb=verb) for verb in WRITES)
+    def writes(self) -> Counter[tuple[str, str]]:
+        """Requests that could change something, by verb and resource, at one moment."""
+        found: Counter[tuple[str, str]] = Counter()
+        for line in self.http("/metrics")[1].splitlines():
+            name, _, rest = line.partition("{")
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+            if name == "dicom_operator_api_requests_total" and labels["verb"] in WRITES:
+                found[labels["verb"], labels["resource"]] += int(float(line.rpartition(" ")[2]))
+        return found
 
     def resident_megabytes(self) -> float:
         assert self.process is not None
