@@ -138,7 +138,7 @@ def test_bulk_data_and_group_lengths_are_no_conditions() -> None:
     assert found.keys[0].private
 
 
-@pytest.mark.parametrize("content", [b"\x08\0\x52\0\xff\xff\0\0STUDY ", b"\xff" * 64, b"\x08\0\x52"])
+@pytest.mark.parametrize("content", [b"\x08\0\x52\0\xff\xff\0\0STUDY ", b"\xff" * 64, b"\x08\0\x52", b"\x08\0\x52\0CU\0\0"])
 def test_bytes_that_are_no_data_set_are_refused(content: bytes) -> None:
     with pytest.raises(BadIdentifier) as refused:
         parse(content, ExplicitVRLittleEndian, STUDY_ROOT_FIND)

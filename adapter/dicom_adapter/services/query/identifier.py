@@ -98,13 +98,13 @@ def parse(identifier: bytes, transfer_syntax_uid: str, sop_class_uid: str) -> Id
     try:
         data_set = _data_set(identifier, UID(transfer_syntax_uid))
         character_sets = tuple(_texts(data_set, SPECIFIC_CHARACTER_SET))
+        level = "".join(_texts(data_set, QUERY_RETRIEVE_LEVEL)[:1]).strip()
         keys = tuple(_keys(data_set, encodings(character_sets)))
     except BadIdentifier:
         raise
     except Exception as error:  # whatever pydicom makes of such bytes: the peer hears that they cannot be read
         raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.UNREADABLE_IDENTIFIER) from error
     _bound(list(_all(keys)))
-    level = "".join(_texts(data_set, QUERY_RETRIEVE_LEVEL)[:1]).strip()
     if not level:
         raise BadIdentifier(IDENTIFIER_DOES_NOT_MATCH, messages.NO_LEVEL)
     if level not in LEVELS.get(sop_class_uid, ()):
