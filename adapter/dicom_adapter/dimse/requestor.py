@@ -101,10 +101,6 @@ class RequestedAssociation(Association):
             self._set_timer()
         await self._closed.wait()
 
-    def _busy(self) -> bool:
-        exchange = self._exchange
-        return exchange is not None and self._machine.state is State.STA6 and (exchange.invoker.outstanding > 0 or exchange.working)
-
     async def abort(self) -> None:
         """Abort (PS3.8 7.3)."""
         self.shut_down("the association was aborted here")
