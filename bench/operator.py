@@ -164,10 +164,10 @@ async def operated(client: Client, count: int) -> float:
 
 async def quiet(operator: OperatorProcess, seconds: float = 5.0) -> None:
     """Waits until nothing has been written for a while."""
-    last, since = -1.0, time.monotonic()
+    last, since = -1, time.monotonic()
     while time.monotonic() - since < seconds:
         await asyncio.sleep(0.5)
-        writes = await asyncio.to_thread(operator.writes)
+        writes = (await asyncio.to_thread(operator.writes)).total()
         if writes != last:
             last, since = writes, time.monotonic()
 

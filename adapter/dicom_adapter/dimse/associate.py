@@ -214,7 +214,7 @@ class _UserItems:
         for kind, item in _items(value):
             match kind:
                 case 0x51:
-                    values["maximum_length"] = _LONG.unpack(_exactly(item, 4))[0]
+                    values.setdefault("maximum_length", _LONG.unpack(_exactly(item, 4))[0])
                 case 0x52:
                     values["implementation_class_uid"] = printable(item)
                 case 0x53:

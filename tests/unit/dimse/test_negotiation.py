@@ -390,3 +390,7 @@ def test_text_of_a_peer_comes_out_printable() -> None:
     body = associate_rq("GATE", "CT1\r\n\\\xe9", [context(1, CT_STORAGE, EXPLICIT)])[6:]
     assert decode_associate_request(body).calling_ae_title == "CT1????"
     assert proposed.calling_ae_title == "CT1"
+
+
+def test_of_several_maximum_lengths_the_first_counts_as_in_pynetdicom() -> None:
+    assert request(context(1, CT_STORAGE, EXPLICIT), user_items=item(0x51, struct.pack(">L", 257))).maximum_length == 16384
