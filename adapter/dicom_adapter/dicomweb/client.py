@@ -187,7 +187,7 @@ class DicomwebClient:
             raise BrokenAnswer("a search result that is no JSON") from error
         if not isinstance(found, list) or not all(isinstance(match, dict) for match in found):
             raise BrokenAnswer("a search result that is no list of data sets")
-        return found
+        return [_formed(match) for match in found]
 
     # -- WADO-RS and deletion ----------------------------------------------------------------------
 
@@ -236,6 +236,11 @@ class DicomwebClient:
                     return
                 renewed |= again
                 target = response.redirect or target
+
+
+def _formed(match: dict[str, Any]) -> dict[str, Any]:
+    """Without what is no element of DICOM JSON (PS3.18 F.2.2: an object, whose Value is an array): who reads it need not look again."""
+    return {tag: one for tag, one in match.items() if isinstance(one, dict) and isinstance(one.get("Value") or [], list)}
 
 
 async def _answer(response: Response) -> Answer:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -91,8 +92,12 @@ def answering(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -
     return app
 
 
+def told(uid: str) -> dict[str, Any]:
+    return {"00080018": {"vr": "UI", "Value": [uid]}}
+
+
 async def found(adapter: DicomwebClient, page: int = 3) -> list[str]:
-    return [match["00080018"] async for match in adapter.find("/instances", [("StudyInstanceUID", "1.2")], page=page)]
+    return [match["00080018"]["Value"][0] async for match in adapter.find("/instances", [("StudyInstanceUID", "1.2")], page=page)]
 
 
 # -- QIDO-RS ---------------------------------------------------------------------------------------
@@ -104,7 +109,7 @@ async def test_a_search_goes_on_page_by_page_until_one_is_empty() -> None:
     async def search(request: web.Request) -> web.Response:
         limit, offset = int(request.query["limit"]), int(request.query["offset"])
         asked.append((request.path, str(request.query["StudyInstanceUID"])))
-        matches = [{"00080018": str(number)} for number in range(8)][offset : offset + min(limit, 2)]  # the store's own limit is lower
+        matches = [told(str(number)) for number in range(8)][offset : offset + min(limit, 2)]  # the store's own limit is lower
         return web.json_response(matches) if matches else web.Response(status=204)
 
     async with server(answering(search)) as url, client(f"{url}/base") as adapter:
@@ -114,10 +119,20 @@ async def test_a_search_goes_on_page_by_page_until_one_is_empty() -> None:
 
 async def test_a_store_that_knows_no_offset_is_not_asked_for_ever() -> None:
     async def search(_: web.Request) -> web.Response:
-        return web.json_response([{"00080018": "1"}, {"00080018": "2"}])
+        return web.json_response([told("1"), told("2")])
 
     async with server(answering(search)) as url, client(url) as adapter:
         assert await found(adapter) == ["1", "2"]
+
+
+async def test_what_is_no_element_is_left_out() -> None:
+    odd = {"00080005": 1, "00080050": {"vr": "SH", "Value": "A1"}, "00080052": None, "00080056": {"vr": "CS"}, "00080060": {"Value": None}}
+
+    async def search(_: web.Request) -> web.Response:
+        return web.json_response([told("1") | odd])
+
+    async with server(answering(search)) as url, client(url) as adapter:
+        assert await adapter.page("/studies", [], 1) == [told("1") | {"00080056": {"vr": "CS"}, "00080060": {"Value": None}}]
 
 
 @pytest.mark.parametrize("body", [b"", b" \n", b"[]"])

@@ -82,6 +82,8 @@ def test_an_attribute_that_is_missing_or_empty_matches_nothing() -> None:
     assert not matches(key("CS", "CT"), {})
     assert not matches(key("CS", "CT"), {"00100010": {"vr": "CS"}})
     assert not matches(key("CS", "CT"), {"00100010": "odd"})
+    assert not matches(key("CS", "CT"), {"00100010": {"vr": "CS", "Value": 1}})
+    assert not matches(key("CS", "CT"), {"00100010": {"vr": "CS", "Value": "CT"}})
     assert known(key("CS", "CT"), {"00100010": {"vr": "CS"}})
     assert not known(key("CS", "CT"), {})
 

@@ -36,7 +36,8 @@ def matcher(key: Key) -> Callable[[Match], bool]:
 
 def _values(key: Key, match: Match) -> Sequence[Any]:
     element = match.get(key.name)
-    return element.get("Value") or [] if isinstance(element, Mapping) else []
+    values = element.get("Value") if isinstance(element, Mapping) else None
+    return values if isinstance(values, list) else []
 
 
 def shown(value: Any) -> Iterator[str]:
