@@ -164,10 +164,10 @@ async def operated(client: Client, count: int) -> float:
 
 async def quiet(operator: OperatorProcess, seconds: float = 5.0) -> None:
     """Waits until nothing has been written for a while."""
-    last, since = -1, time.monotonic()
+    last, since = await asyncio.to_thread(operator.writes), time.monotonic()
     while time.monotonic() - since < seconds:
         await asyncio.sleep(0.5)
-        writes = (await asyncio.to_thread(operator.writes)).total()
+        writes = await asyncio.to_thread(operator.writes)
         if writes != last:
             last, since = writes, time.monotonic()
 
@@ -311,11 +311,11 @@ class Bench:
     async def idle(self, operator: OperatorProcess, client: Client, count: int) -> None:
         """A minute in which nothing happens, and a restart."""
         print(f"... {count} adapters: {self.minute:.0f} s of quiet", file=sys.stderr, flush=True)
-        writes, used = operator.writes().total(), cpu_seconds(operator)
+        writes, used = operator.writes(), cpu_seconds(operator)
         await asyncio.sleep(self.minute)
         share = (cpu_seconds(operator) - used) / self.minute
-        written, resident = operator.writes().total() - writes, operator.resident_megabytes()
-        self.add("writes in a quiet minute", count, f"{written:.0f}", "0", written == 0)
+        written, resident = (operator.writes() - writes).total(), operator.resident_megabytes()
+        self.add("writes in a quiet minute", count, f"{written}", "0", written == 0)
         self.add("CPU of a core in a quiet minute", count, f"{share * 100:.1f} %", "2 %", share < 0.02)
         self.add("resident memory", count, f"{resident:.0f} MB", "250 MB", resident < 250)
         await asyncio.to_thread(operator.stop)
@@ -332,7 +332,8 @@ class Bench:
         await quiet(operator)
         found = f"ready {ready:.1f} s, all {seconds:.1f} s"
         self.add("restart: ready, and all adapters looked at", count, found)
-        self.add("restart: writes", count, f"{operator.writes().total():.0f}", "0", operator.writes().total() == 0)
+        written = operator.writes().total()
+        self.add("restart: writes", count, f"{written}", "0", written == 0)
 
 
 async def measure(server: ApiServer, options: argparse.Namespace) -> None:

@@ -70,11 +70,9 @@ class Services:
                 raise
             self._uncancel()
             return Response(Status(CANCELLED), sub_operations=operation.numbers)
-        except AssociationEnded:
-            if self._sender.ended:  # it heard of the end where it asked the peer, before it was cancelled for it
-                return None
-            _log.exception("a %s handler failed", service)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, AssociationEnded) and self._sender.ended:
+                return None  # it heard of the end where it asked the peer, before it was cancelled for it
             _log.exception("a %s handler failed", service)
         return Response(Status(kind.failed, INTERNAL_ERROR))
 

@@ -111,6 +111,7 @@ class ExportNode:
                     return 0
             source, destination = await self._ends(stack, accesses)
             exporter = self._exporter = self._assemble(source, destination, stack)
+            stack.push_async_callback(background.end)  # before any client is closed: what is being asked would take that for an outage
             work = [background.start(source.run()), background.start(exporter.run())]
             for circuit in self._circuits.values():
                 background.start(circuit.check())
@@ -121,7 +122,6 @@ class ExportNode:
             status = await self._drain(exporter, source, work[1])
             if not stopped.done():  # a mistake of ours: said with its stack, and a new process begins anew
                 await asyncio.gather(*work)
-            await background.end()  # before any client is closed: what is being asked would take that for an outage
             return status
 
     # -- the parts ---------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def rolled_out(wanted: int, workload: Json) -> bool:
 def ready_pods(workload: Json, pods: Sequence[Json]) -> int:
     """How many of the living pods of a Deployment or StatefulSet are ready."""
     numbered = workload["kind"] == api.STATEFUL_SET.kind
-    return sum(has_ordinal(pod) == numbered and _is_ready(pod) for pod in pods)
+    return sum(has_ordinal(pod) == numbered and condition_of(pod, "Ready", "True") is not None for pod in pods)
 
 
 def lacks_pods(workload: Json | None) -> bool:
@@ -84,7 +84,7 @@ def available(
     ready = min(ready, ready_pods(deployment, pods))
     if serves(wanted, deployment, pods):
         return _condition("True", Reason.MINIMUM_REPLICAS_AVAILABLE, messages.replicas_ready(min(ready, wanted), wanted))
-    if failure := deployment_condition(deployment, "ReplicaFailure", "True"):
+    if failure := condition_of(deployment, "ReplicaFailure", "True"):
         return _condition("False", Reason.REPLICA_FAILURE, failure.get("message", ""))
     if event:
         return _condition("False", Reason.REPLICA_FAILURE, event)
@@ -113,13 +113,13 @@ def not_observed(message: str) -> Condition:
 
 def deadline_exceeded(deployment: Json | None) -> bool:
     """Whether the Deployment controller gave the rollout up (KEP: progressDeadlineSeconds)."""
-    found = deployment_condition(deployment, "Progressing", "False") if deployment else None
+    found = condition_of(deployment, "Progressing", "False") if deployment else None
     return bool(found and found.get("reason") == "ProgressDeadlineExceeded")
 
 
-def deployment_condition(deployment: Json, kind: str, status: str) -> Json | None:
-    """A condition of a Deployment that has this status."""
-    conditions = (deployment.get("status") or {}).get("conditions") or ()
+def condition_of(body: Json, kind: str, status: str) -> Json | None:
+    """A condition of a workload or a pod that has this status."""
+    conditions = (body.get("status") or {}).get("conditions") or ()
     return next((item for item in conditions if item["type"] == kind and item["status"] == status), None)
 
 
@@ -158,9 +158,9 @@ def _crash_loop(pod: Json) -> Condition | None:
 
 
 def _unschedulable(pod: Json) -> Condition | None:
-    for item in (pod.get("status") or {}).get("conditions") or ():
-        if item["type"] == "PodScheduled" and item["status"] == "False" and item.get("reason") == "Unschedulable":
-            return _condition("False", Reason.UNSCHEDULABLE, item.get("message", ""))
+    found = condition_of(pod, "PodScheduled", "False")
+    if found and found.get("reason") == "Unschedulable":
+        return _condition("False", Reason.UNSCHEDULABLE, found.get("message", ""))
     return None
 
 
@@ -176,11 +176,6 @@ def _ended(pod: Json) -> list[tuple[Json, Json]]:
         if ended and not container.get("ready"):
             found.append((container, ended))
     return found
-
-
-def _is_ready(pod: Json) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
 def _waiting(pod: Json) -> str:
